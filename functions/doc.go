@@ -1,0 +1,6 @@
+// Package functions is the vocabulary of Weir: names and addresses of functions, key groups, the message that travels
+// between them, what a module says of itself, and the job that a user deploys.
+//
+// It hides the format of module.yaml and of a message in bytes. It owns no resource and does no I/O; it imports the
+// standard library only, but for the YAML parser of module.yaml. It is not the guest's view of a function (sdk/abi).
+package functions
