@@ -1,0 +1,2 @@
+// This is some code.
+package wrong

@@ -1,0 +1,4 @@
+// Package a is crooked.
+package a
+
+func f()  {}

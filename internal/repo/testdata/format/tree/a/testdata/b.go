@@ -1,0 +1,1 @@
+package b ; this need not even parse

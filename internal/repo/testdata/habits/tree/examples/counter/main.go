@@ -1,0 +1,4 @@
+// Command counter is a guest.
+package main
+
+func init() {}

@@ -1,0 +1,1 @@
+mktemp -d /tmp/x.XXXXXX # FIXME

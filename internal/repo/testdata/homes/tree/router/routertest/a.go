@@ -1,0 +1,4 @@
+// Package routertest is a suite.
+package routertest
+
+import _ "pgregory.net/rapid"

@@ -1,0 +1,6 @@
+package taskmanager_test
+
+import (
+	_ "github.com/weir-run/weir/runtime/resourcemanager"
+	_ "github.com/weir-run/weir/statestore/memory"
+)

@@ -1,0 +1,2 @@
+// Package stray stands nowhere.
+package stray

@@ -1,0 +1,2 @@
+// Package good has a drawer.
+package good
