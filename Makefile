@@ -1,0 +1,72 @@
+# Every target works from a fresh clone with Go and make alone; e2e also needs a JDK, Maven and kcat.
+
+SHELL   := /bin/sh
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.0)
+TOOL     = GOFLAGS= go tool -modfile=tools/go.mod
+
+FUZZTIME    ?= 20s
+E2EFLAGS    ?=
+BENCHFLAGS  ?=
+RACETIMEOUT ?= 10m
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/weir
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/weir ./cmd/weir
+
+.PHONY: run
+run: build ## the 60-second tour: start weir dev, deploy the counter, send it events, show the answers
+	@sh tools/tour.sh
+
+.PHONY: test
+test: ## every test that needs no server
+	go test ./...
+
+.PHONY: check
+check: vet staticcheck rules ## vet, staticcheck, gofmt and the rules of the repository
+
+.PHONY: vet staticcheck rules
+vet:
+	go vet ./...
+	go vet -tags 'e2e docs failpoint' ./...
+staticcheck:
+	$(TOOL) staticcheck -tags 'e2e docs failpoint' ./...
+rules:
+	go test -count=1 ./internal/repo
+
+.PHONY: race
+race: ## the same tests under the race detector
+	go test -race -timeout $(RACETIMEOUT) ./...
+
+.PHONY: e2e
+e2e: build ## exactly-once under kill -9 against a real Apache Kafka (fetched with Maven); E2EFLAGS='-kafka 3.9.1'
+	sh tools/e2e.sh $(E2EFLAGS)
+
+.PHONY: docs
+docs: build ## run every command of the README and of docs, and compare what it prints
+	go test -count=1 -tags docs -timeout 15m ./internal/repo/transcript
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME=20s
+	FUZZTIME=$(FUZZTIME) sh tools/fuzz.sh
+
+.PHONY: bench
+bench: build ## system scenarios: writes bench/results.json and docs/benchmarks.md
+	go run ./internal/bench -weir bin/weir $(BENCHFLAGS)
+
+.PHONY: release
+release: ## static binaries for linux and darwin, amd64 and arm64, with checksums, in dist
+	VERSION=$(VERSION) sh tools/release.sh
+
+.PHONY: vuln
+vuln: ## known vulnerabilities; says so when the database cannot be reached
+	@TOOL="$(TOOL)" sh tools/vuln.sh
+
+.PHONY: clean
+clean: ## remove what make made
+	rm -rf bin dist .cache/docs .cache/bench
