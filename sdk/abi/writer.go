@@ -1,0 +1,142 @@
+package abi
+
+// Writer writes a result into a buffer of its caller, which never grows: when it is full, the writer drops what follows and
+// Finish answers GuestFull. The order of calls is Reset, then per group Group, per message any number of Op and then Commit
+// or, for the last message run, Fail; then State for every state that changed, in rising order; at the end Finish.
+type Writer struct {
+	out    []byte
+	at     int
+	group  int // where the open group starts
+	groups int
+	mark   int // where the ops of the open message start
+	ops    int // of the group
+	kept   int // ops of committed messages
+	done   int
+	writes int
+	text   int // length of the failure text
+	code   uint16
+	full   bool
+	stuck  bool // what does not fit is more than the open message
+}
+
+// Reset starts a result in out.
+func (w *Writer) Reset(out []byte) {
+	*w = Writer{out: out}
+	w.full = len(out) < resultHeader
+	w.stuck = w.full
+	w.at = resultHeader
+}
+
+// Full says that the result will not fit: nothing that follows matters.
+func (w *Writer) Full() bool { return w.full }
+
+// reserve returns the next n bytes, or nil when they do not fit.
+func (w *Writer) reserve(n int) []byte {
+	if w.full || n > len(w.out)-w.at {
+		w.full = true
+		return nil
+	}
+	h := w.out[w.at : w.at+n]
+	w.at += n
+	return h
+}
+
+// Group opens the result of the batch's next group.
+func (w *Writer) Group() {
+	w.closeGroup()
+	w.groups++
+	w.group = w.at
+	w.reserve(groupResult)
+	w.mark, w.stuck = w.at, w.full
+	w.ops, w.kept, w.done, w.writes, w.text, w.code = 0, 0, 0, 0, 0, 0
+}
+
+// Op adds an op of the open message; its Message is ignored. Target, Topic and Type are at most 64 KiB - 1, which the
+// caller checks.
+func (w *Writer) Op(op *Op) {
+	size := pad8(opHeader + len(op.Target) + len(op.Key) + len(op.Value) + len(op.Topic) + len(op.Type) + len(op.Ext))
+	h := w.reserve(size)
+	if h == nil {
+		return
+	}
+	w.ops++
+	padTail(h)
+	flags := uint64(0)
+	if op.NoKey {
+		flags |= flagNoKey
+	}
+	if op.NoValue {
+		flags |= flagNoValue
+	}
+	le.PutUint64(h, uint64(size)|uint64(op.Kind)<<32|flags<<40|uint64(len(op.Target))<<48)
+	le.PutUint64(h[8:], uint64(w.done)|uint64(len(op.Key))<<32)
+	le.PutUint64(h[16:], uint64(len(op.Value))|uint64(len(op.Topic))<<32|uint64(len(op.Type))<<48)
+	le.PutUint64(h[24:], uint64(len(op.Ext)))
+	le.PutUint64(h[32:], uint64(op.Delay))
+	at := opHeader + copy(h[opHeader:], op.Target)
+	at += copy(h[at:], op.Key)
+	at += copy(h[at:], op.Value)
+	at += copy(h[at:], op.Topic)
+	at += copy(h[at:], op.Type)
+	copy(h[at:], op.Ext)
+}
+
+// Commit ends a message that succeeded.
+func (w *Writer) Commit() {
+	w.done++
+	w.mark, w.kept, w.stuck = w.at, w.ops, w.full
+}
+
+// Fail ends a message that failed: its ops are dropped. It is the last message of its group. code is not 0.
+func (w *Writer) Fail(code uint16, text string) {
+	if w.stuck {
+		return
+	}
+	w.at, w.ops, w.code, w.full = w.mark, w.kept, code, false
+	if h := w.reserve(pad8(len(text))); len(h) > 0 {
+		padTail(h)
+		copy(h, text)
+	}
+	w.text = len(text)
+}
+
+// State writes or deletes a state. Indices rise from call to call.
+func (w *Writer) State(index int, value []byte, del bool) {
+	if del {
+		value = nil
+	}
+	h := w.reserve(writeHeader + pad8(len(value)))
+	if h == nil {
+		return
+	}
+	w.writes++
+	padTail(h)
+	op := uint64(0)
+	if del {
+		op = 1
+	}
+	le.PutUint64(h, uint64(index)|op<<16|uint64(len(value))<<32)
+	copy(h[writeHeader:], value)
+}
+
+func (w *Writer) closeGroup() {
+	if w.group == 0 || w.full {
+		return
+	}
+	h := w.out[w.group:w.at]
+	le.PutUint64(h, uint64(len(h))|uint64(w.done)<<32)
+	le.PutUint64(h[8:], uint64(w.code)|uint64(w.writes)<<16|uint64(w.ops)<<32)
+	le.PutUint64(h[16:], uint64(w.mark-w.group-groupResult)|uint64(w.text)<<32)
+	le.PutUint64(h[24:], 0)
+}
+
+// Finish ends the result and returns its length in bytes, or GuestFull.
+func (w *Writer) Finish() int {
+	w.closeGroup()
+	if w.full {
+		return GuestFull
+	}
+	le.PutUint64(w.out, Version|uint64(w.groups)<<32)
+	le.PutUint64(w.out[8:], uint64(w.at))
+	return w.at
+}
