@@ -139,3 +139,27 @@ type LogLine struct {
 	Task     int       `json:"task"`
 	Text     string    `json:"text"`
 }
+
+// DeployOptions changes what a deployment does.
+type DeployOptions struct {
+	DryRun bool // check everything and change nothing
+}
+
+// DeadLetterView is one message that failed for good, as its dead-letter topic holds it.
+type DeadLetterView struct {
+	ID       string    `json:"id" doc:"topic[partition]@offset of the dead letter itself; names it when it is redriven"`
+	Time     time.Time `json:"time"`
+	Function string    `json:"function,omitempty" doc:"absent when the record never became a message"`
+	Key      string    `json:"key"`
+	Source   string    `json:"source,omitempty" doc:"topic[partition]@offset of the record it came from"`
+	Attempts int       `json:"attempts"`
+	Cause    string    `json:"cause"`
+	Where    string    `json:"where,omitempty" doc:"place in the guest's source, when known"`
+	Value    []byte    `json:"value,omitempty" doc:"the original bytes"`
+}
+
+// RedriveView tells what a redrive did.
+type RedriveView struct {
+	Redriven int `json:"redriven" doc:"messages that were sent again"`
+	Skipped  int `json:"skipped" doc:"messages that had been redriven before"`
+}
