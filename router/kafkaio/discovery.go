@@ -1,0 +1,267 @@
+package kafkaio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/router"
+)
+
+const (
+	// goneRounds is how often in a row a topic must be missing before it counts as deleted: a broker that has just
+	// started answers from metadata that it is still loading.
+	goneRounds = 5
+	// goneInterval is the time between those rounds, and between looks for a topic that does not exist yet.
+	goneInterval = time.Second
+)
+
+// rules say which topics an ingress reads.
+type rules []rule
+
+type rule struct {
+	topic   string
+	pattern *regexp.Regexp
+	create  int
+}
+
+func compileRules(topics []functions.IngressTopic) (rules, error) {
+	var r rules
+	for n, t := range topics {
+		one := rule{topic: t.Topic, create: t.Create}
+		if t.Pattern != "" {
+			re, err := regexp.Compile("^(?:" + t.Pattern + ")$")
+			if err != nil {
+				return nil, fmt.Errorf("topics[%d].pattern: %w", n, err)
+			}
+			one.pattern = re
+		} else if t.Topic == "" {
+			return nil, fmt.Errorf("topics[%d] has neither topic nor pattern", n)
+		}
+		r = append(r, one)
+	}
+	if len(r) == 0 {
+		return nil, errors.New("it reads no topic")
+	}
+	return r, nil
+}
+
+// match is the index of the rule for a topic, or -1. A name is stronger than a pattern.
+func (r rules) match(topic string) int {
+	found := -1
+	for n, one := range r {
+		switch {
+		case one.pattern == nil && one.topic == topic:
+			return n
+		case one.pattern != nil && found < 0 && one.pattern.MatchString(topic):
+			found = n
+		}
+	}
+	return found
+}
+
+// names are the topics to ask for; nil asks for all, which a pattern needs.
+func (r rules) names() []string {
+	var names []string
+	for _, one := range r {
+		if one.pattern != nil {
+			return nil
+		}
+		names = append(names, one.topic)
+	}
+	return names
+}
+
+// finder is what discovery remembers between rounds.
+type finder struct {
+	started bool                        // partitions without a position appeared later, and start at the beginning
+	ids     map[string][16]byte         // of topics that are read, as the checkpoint or the first round said
+	resume  map[partitionKey]bool       // has a position from the checkpoint and is not yet fetched from
+	missing map[string]int              // rounds in a row in which a topic that is read was absent
+	warned  map[string]bool             // topics that were said to be missing
+	offsets map[partitionKey]kgo.Offset // starts resolved in this round
+}
+
+// adopt takes the positions of the checkpoint that belong to this task, so that they are known before Kafka answers.
+func (f *finder) adopt(i *Ingress, positions []router.Position) {
+	f.ids, f.resume = map[string][16]byte{}, map[partitionKey]bool{}
+	f.missing, f.warned = map[string]int{}, map[string]bool{}
+	for _, p := range positions {
+		rule := i.rules.match(p.Topic)
+		if p.Ingress != i.cfg.Ingress.ID || rule < 0 {
+			continue
+		}
+		f.ids[p.Topic] = p.TopicID
+		if key := (partitionKey{p.Topic, p.ID}); i.owns(key) {
+			i.sources[key] = &source{start: p, rule: rule, next: p.Offset}
+			f.resume[key] = true
+		}
+	}
+}
+
+// discover looks for topics and partitions until ctx is done.
+func (i *Ingress) discover(ctx context.Context) error {
+	for failures := 0; ; {
+		wait, err := i.round(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, router.ErrTopicGone), errors.Is(err, errStart):
+			return err
+		case isAuth(err):
+			return authError(err)
+		case err != nil:
+			failures++
+			i.cfg.Log.Debug("discovery is tried again", "err", err)
+			wait = backoff(failures + 5) // from 32 ms: nobody waits for a commit here
+		default:
+			failures = 0
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-i.look:
+		case <-ctx.Done():
+		}
+		t.Stop()
+	}
+}
+
+// round is one look at the cluster. It returns when to look next.
+func (i *Ingress) round(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	md, err := i.adm.Metadata(ctx, i.rules.names()...)
+	if err != nil {
+		return 0, fmt.Errorf("ask for topics: %w", err)
+	}
+	wait, err := i.absent(ctx, md.Topics)
+	if err != nil {
+		return 0, err
+	}
+	var found []partitionKey
+	for name, t := range md.Topics {
+		rule := i.rules.match(name)
+		if rule < 0 || t.Err != nil || t.IsInternal || len(t.Partitions) == 0 {
+			continue
+		}
+		id := [16]byte(t.ID)
+		if was, ok := i.finder.ids[name]; ok && was != id && was != [16]byte{} && id != [16]byte{} {
+			return 0, fmt.Errorf("%w: topic %s has id %s, the checkpoint's position is of %s", router.ErrTopicGone, name, t.ID, kadm.TopicID(was))
+		}
+		i.finder.ids[name] = id
+		for p := range t.Partitions {
+			if key := (partitionKey{name, p}); i.owns(key) && (i.sources[key] == nil || i.finder.resume[key]) {
+				found = append(found, key)
+			}
+		}
+	}
+	if err := i.resolve(ctx, found); err != nil {
+		return 0, err
+	}
+	i.begin(found)
+	return wait, nil
+}
+
+// absent handles topics that are read, or wanted by name, and are not there. A short wait says that some are missing.
+func (i *Ingress) absent(ctx context.Context, topics kadm.TopicDetails) (time.Duration, error) {
+	wait := router.DiscoveryInterval
+	there := func(name string) bool { return topics.Has(name) && topics[name].Err == nil }
+	for name := range i.finder.ids {
+		if there(name) {
+			delete(i.finder.missing, name)
+			continue
+		}
+		if err := topics[name].Err; isAuth(err) {
+			return 0, fmt.Errorf("read topic %s: %w", name, authError(err))
+		}
+		wait = goneInterval
+		if i.finder.missing[name]++; i.finder.missing[name] >= goneRounds {
+			return 0, fmt.Errorf("%w: topic %s does not exist", router.ErrTopicGone, name)
+		}
+	}
+	for _, r := range i.rules {
+		if r.pattern != nil || there(r.topic) {
+			continue
+		}
+		if _, read := i.finder.ids[r.topic]; read {
+			continue
+		}
+		wait = goneInterval
+		if err := topics[r.topic].Err; isAuth(err) {
+			return 0, fmt.Errorf("read topic %s: %w", r.topic, authError(err))
+		}
+		if r.create > 0 {
+			if err := createTopic(ctx, i.adm, r.topic, r.create, nil); err != nil {
+				return 0, err
+			}
+			wait = backoff(6) // its metadata spreads within milliseconds
+			continue
+		}
+		if !i.finder.warned[r.topic] {
+			i.finder.warned[r.topic] = true
+			i.cfg.Log.Warn("topic does not exist, waiting for it", "topic", r.topic)
+		}
+	}
+	return wait, nil
+}
+
+// createTopic creates a topic with the broker's own replication factor; one that exists is no error.
+func createTopic(ctx context.Context, adm *kadm.Client, topic string, partitions int, configs map[string]*string) error {
+	_, err := adm.CreateTopic(ctx, int32(partitions), -1, configs, topic)
+	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		return fmt.Errorf("create topic %s: %w", topic, err)
+	}
+	return nil
+}
+
+// begin fetches from the partitions found, after Positions tells where from.
+func (i *Ingress) begin(found []partitionKey) {
+	add := map[string]map[int32]kgo.Offset{}
+	i.mu.Lock()
+	for _, key := range found {
+		src := i.sources[key]
+		if src == nil {
+			src = &source{
+				rule: i.rules.match(key.topic),
+				start: router.Position{
+					Partition: router.Partition{Ingress: i.cfg.Ingress.ID, Topic: key.topic, ID: key.id},
+					TopicID:   i.finder.ids[key.topic], Offset: i.finder.offsets[key].EpochOffset().Offset, LeaderEpoch: -1,
+				},
+			}
+			src.next = src.start.Offset
+			i.sources[key] = src
+		}
+		delete(i.finder.resume, key)
+		if add[key.topic] == nil {
+			add[key.topic] = map[int32]kgo.Offset{}
+		}
+		add[key.topic][key.id] = kgo.NewOffset().At(src.start.Offset).WithEpoch(src.start.LeaderEpoch)
+	}
+	// A topic that is wanted by name and does not exist yet has no start to be resolved: it will begin at 0.
+	i.settled, i.finder.started, i.finder.offsets = true, true, nil
+	i.mu.Unlock()
+	i.cl.AddConsumePartitions(add)
+	if len(found) > 0 {
+		slices.SortFunc(found, comparePartitions)
+		i.cfg.Log.Info("reads partitions", "partitions", len(found), "first", fmt.Sprintf("%s[%d]", found[0].topic, found[0].id))
+	}
+}
+
+func comparePartitions(a, b partitionKey) int {
+	if a.topic != b.topic {
+		if a.topic < b.topic {
+			return -1
+		}
+		return 1
+	}
+	return int(a.id - b.id)
+}

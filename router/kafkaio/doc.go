@@ -1,0 +1,19 @@
+// Package kafkaio is Kafka as ingress and egress, the broker that weir dev embeds, and what the command line asks of a
+// Kafka cluster.
+//
+// It hides the Kafka protocol and its client library, of which it is the only home. Its invariants:
+//
+//   - An ingress starts exactly where the checkpoint says or ends with an error that names topic, partition and offset:
+//     no offset is ever reset, no truncated or re-created log skipped.
+//   - A lane's output is visible to read_committed readers once, in the order of epochs: an outbox and its marker are
+//     one transaction, and after anything unclear the marker is read again before anything is sent again.
+//
+// A lane builds record batches itself, straight from the outbox, and owns producer id, epoch and sequences; the client
+// library keeps connections, coordinators and retries of single requests. The marker of a lane is a record of the
+// compacted topic weir-markers: key is the lane's id, value is
+//
+//	0 u64 number of the outbox, big-endian
+//
+// Goroutines belong to Run of an Ingress or Egress and are joined by it; what the client library starts for itself ends
+// with Run or Close. It is not where positions are kept (statestore/checkpoint), and it decides nothing about epochs.
+package kafkaio
