@@ -100,6 +100,9 @@ func (e *Error) Error() string {
 	return "damaged " + subject + ": " + e.What + " at byte " + strconv.Itoa(e.At)
 }
 
+// Version says that the bytes have another version, and so may be good ones.
+func (e *Error) Version() bool { return e.What == faultVersion }
+
 // What can be wrong.
 const (
 	faultShort   = "too short"              // a block or part ends outside of its container

@@ -1,0 +1,250 @@
+package weir
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"strconv"
+	"time"
+	"unsafe"
+
+	"github.com/weir-run/weir/sdk/abi"
+)
+
+// Call is one invocation: who is called, with which message, and the effects it asks for. It is valid until the handler
+// returns.
+type Call struct {
+	guest    *Guest
+	function *function
+	key      []byte
+	message  abi.Message
+	now      int64
+	seed     uint64
+	group    uint64
+	slots    []slot // one per declared state
+	touched  []*slot
+	err      error // of an effect that could not be taken
+	replied  bool
+	seeded   bool
+	pcg      *rand.PCG
+	rand     *rand.Rand
+	digits   [20]byte // of an int64 in text
+	headers  []byte   // of records under way
+	op       abi.Op
+}
+
+// Origin says where a message came from.
+type Origin uint8
+
+const (
+	FromFunction Origin = abi.KindSend    // another function sent it: Sender says which
+	FromIngress  Origin = abi.KindIngress // it is a record of an ingress
+	FromRequest  Origin = abi.KindRequest // it is a request, which waits for Reply
+)
+
+// Address is a function type, "namespace/name", and a key.
+type Address struct{ Type, Key string }
+
+var (
+	errReplied = errors.New("the invocation has replied already")
+	errTooLong = errors.New("a function type, egress, topic, value type or header name is longer than 65535 bytes")
+)
+
+// Function is the called function type, "namespace/name".
+func (c *Call) Function() string { return c.function.name }
+
+// Key is the key of the called address: a view, valid until the handler returns.
+func (c *Call) Key() string { return view(c.key) }
+
+// KeyBytes is Key as bytes; they are read-only.
+func (c *Call) KeyBytes() []byte { return c.key }
+
+// Now is the platform's time when the batch was made: the same on a replay.
+func (c *Call) Now() time.Time { return time.UnixMilli(c.now) }
+
+// EventTime is the time of the record or request from which the message comes.
+func (c *Call) EventTime() time.Time { return time.UnixMilli(c.message.Time) }
+
+// Rand is a source of random numbers which are the same on a replay. It is valid until the handler returns.
+func (c *Call) Rand() *rand.Rand {
+	if c.rand == nil {
+		c.pcg = rand.NewPCG(0, 0)
+		c.rand = rand.New(c.pcg)
+	}
+	if !c.seeded {
+		c.pcg.Seed(c.seed, c.message.ID)
+		c.seeded = true
+	}
+	return c.rand
+}
+
+// Origin says where the message came from.
+func (c *Call) Origin() Origin { return Origin(c.message.Kind) }
+
+// Sender is the function that sent the message, as views; ok is false when none did.
+func (c *Call) Sender() (from Address, ok bool) {
+	return Address{view(c.message.SenderType), view(c.message.SenderKey)}, len(c.message.SenderType) > 0
+}
+
+// Type is the value type that the message names, such as io.statefun.types/long, or empty: a view.
+func (c *Call) Type() string { return view(c.message.Type) }
+
+// Value is the message's value in bytes, whatever the handler takes: a view.
+func (c *Call) Value() []byte { return c.message.Value }
+
+// Header is the first header of that name, as a view.
+func (c *Call) Header(name string) (value []byte, ok bool) {
+	for k, v := range c.Headers() {
+		if k == name {
+			return v, true
+		}
+	}
+	return nil, false
+}
+
+// Headers walks the message's headers in order, as views.
+func (c *Call) Headers() iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		rest := c.message.Ext
+		for {
+			tag, v, after, ok := abi.NextExt(rest)
+			if !ok {
+				return
+			}
+			if tag == abi.TagHeader {
+				if k, value, ok := abi.SplitHeader(v); ok && !yield(view(k), value) {
+					return
+				}
+			}
+			rest = after
+		}
+	}
+}
+
+// Send sends a number to the function of that type at key. A message sent is delivered once the invocation has succeeded;
+// messages from one address to another keep their order.
+func (c *Call) Send(function, key string, n int64) {
+	c.send(function, key, "", strconv.AppendInt(c.digits[:0], n, 10))
+}
+
+// SendString is Send with text.
+func (c *Call) SendString(function, key, s string) { c.send(function, key, "", bytesOf(s)) }
+
+// SendBytes is Send with bytes, which it copies.
+func (c *Call) SendBytes(function, key string, value []byte) { c.send(function, key, "", value) }
+
+// SendJSON is Send with v as JSON. A v that JSON cannot hold fails the invocation.
+func (c *Call) SendJSON(function, key string, v any) {
+	if text, ok := c.json(v); ok {
+		c.send(function, key, "", text)
+	}
+}
+
+// SendTyped is SendBytes with the name of the value's type, for functions written with StateFun's SDKs.
+func (c *Call) SendTyped(function, key, valueType string, value []byte) {
+	c.send(function, key, valueType, value)
+}
+
+func (c *Call) send(function, key, valueType string, value []byte) {
+	if max(len(function), len(valueType)) > 0xFFFF {
+		c.fail(errTooLong)
+		return
+	}
+	c.op = abi.Op{Kind: abi.Send, Target: bytesOf(function), Key: bytesOf(key), Value: value, Type: bytesOf(valueType)}
+	c.guest.writer.Op(&c.op)
+}
+
+// Reply answers the request with a number, once its effects are durable. Without a request nobody hears it. A second reply is
+// an error, which also fails the invocation.
+func (c *Call) Reply(n int64) error { return c.reply(strconv.AppendInt(c.digits[:0], n, 10)) }
+
+// ReplyString is Reply with text.
+func (c *Call) ReplyString(s string) error { return c.reply(bytesOf(s)) }
+
+// ReplyBytes is Reply with bytes, which it copies.
+func (c *Call) ReplyBytes(value []byte) error { return c.reply(value) }
+
+// ReplyJSON is Reply with v as JSON.
+func (c *Call) ReplyJSON(v any) error {
+	text, ok := c.json(v)
+	if !ok {
+		return c.err
+	}
+	return c.reply(text)
+}
+
+func (c *Call) reply(value []byte) error {
+	if c.replied {
+		c.fail(errReplied)
+		return errReplied
+	}
+	c.replied = true
+	c.op = abi.Op{Kind: abi.Reply, Value: value, NoKey: true}
+	c.guest.writer.Op(&c.op)
+	return nil
+}
+
+// Log writes a line to the job's log (weir logs). It is no effect: a failed invocation has logged too, a replayed one twice.
+func (c *Call) Log(line string) { c.guest.log(abi.LogInfo, line) }
+
+// Logf is Log with a format of package fmt.
+func (c *Call) Logf(format string, args ...any) {
+	c.guest.log(abi.LogInfo, fmt.Sprintf(format, args...))
+}
+
+// fail makes the invocation fail, whatever its handler returns.
+func (c *Call) fail(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+}
+
+func (c *Call) json(v any) ([]byte, bool) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		c.fail(err)
+	}
+	return text, err == nil
+}
+
+// slot is the state with that index, which the function must use.
+func (c *Call) slot(index int) *slot {
+	s := &c.slots[index]
+	if s.group != c.group {
+		panic(c.function.name + " does not name state " + strconv.Quote(registered.states[index].name) + " in Handle")
+	}
+	return s
+}
+
+func (c *Call) touch(s *slot) {
+	if !s.touched {
+		c.touched = append(c.touched, s)
+	}
+}
+
+// begin readies the call for the message just read.
+func (c *Call) begin() {
+	c.err, c.replied, c.seeded = nil, false, false
+	c.headers = c.headers[:0]
+}
+
+func (c *Call) commit() {
+	for _, s := range c.touched {
+		s.commit()
+	}
+	c.touched = c.touched[:0]
+}
+
+func (c *Call) rollback() {
+	for _, s := range c.touched {
+		s.touched = false
+	}
+	c.touched = c.touched[:0]
+}
+
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// bytesOf is the bytes of s, to be read only.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

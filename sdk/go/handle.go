@@ -1,0 +1,246 @@
+package weir
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"github.com/weir-run/weir/sdk/abi"
+)
+
+// sdkName tells the platform who wrote the module.
+const sdkName = "go/0.1"
+
+// registered is what this module's init functions declared. It is the one variable they can reach: nothing of a c-shared
+// module runs but init.
+var registered registry
+
+type registry struct {
+	functions []*function
+	states    []declared
+	ingresses []ingress
+	egresses  []string
+}
+
+type function struct {
+	name   string
+	call   func(*Call) error
+	chosen bool  // the handler named its states
+	states []int // indices into registry.states, in the order of the ABI
+}
+
+type declared struct{ name, codec string }
+
+type ingress struct {
+	topic     string
+	functions []string
+}
+
+// Declared is a state as Handle takes it: any *Value, or Stateless.
+type Declared interface{ position() int }
+
+// Stateless, given to Handle alone, says that a function uses no state, in a module that declares some.
+var Stateless Declared = stateless{}
+
+type stateless struct{}
+
+func (stateless) position() int { return -1 }
+
+// Handle registers fn as the function type name, "namespace/name". It is called from init and panics on a name that is
+// malformed or taken.
+//
+// A function that names no states may use every state that the module declares, which suits a module with one function:
+// all of them travel with each of its batches, and an absent one costs about as much as a lookup. In a module with several
+// functions name the states each uses, or Stateless. Touching another state panics, and so fails the invocation.
+func Handle[T any](name string, fn func(*Call, T) error, states ...Declared) {
+	var call func(*Call) error
+	switch fn := any(fn).(type) {
+	case func(*Call, int64) error:
+		call = func(c *Call) error {
+			v, err := parseInt(c.message.Type, c.message.Value)
+			if err != nil {
+				return err
+			}
+			return fn(c, v)
+		}
+	case func(*Call, string) error:
+		call = func(c *Call) error {
+			v, err := parseString(c.message.Type, c.message.Value)
+			if err != nil {
+				return err
+			}
+			return fn(c, string(v))
+		}
+	case func(*Call, []byte) error:
+		call = func(c *Call) error { return fn(c, c.message.Value) }
+	default:
+		call = jsonCall(any(fn).(func(*Call, T) error))
+	}
+	registered.handle(name, call, states)
+}
+
+func jsonCall[T any](fn func(*Call, T) error) func(*Call) error {
+	return func(c *Call) error {
+		var v T
+		if err := json.Unmarshal(c.message.Value, &v); err != nil {
+			return &valueError{err.Error()}
+		}
+		return fn(c, v)
+	}
+}
+
+func (r *registry) handle(name string, call func(*Call) error, states []Declared) {
+	if fault := checkTypeName(name); fault != "" {
+		panic("weir: Handle(" + strconv.Quote(name) + "): " + fault)
+	}
+	f := &function{name: name, call: call, chosen: len(states) > 0}
+	for _, s := range states {
+		if p := s.position(); p >= 0 {
+			f.states = append(f.states, p)
+		}
+	}
+	for _, other := range r.functions {
+		if other.name == name {
+			panic("weir: Handle(" + strconv.Quote(name) + "): the function is registered already")
+		}
+	}
+	r.functions = append(r.functions, f)
+}
+
+// Ingress names a topic whose records go to the given functions when no module.yaml says otherwise.
+func Ingress(topic string, functions ...string) {
+	if topic == "" || len(functions) == 0 {
+		panic("weir: Ingress(" + strconv.Quote(topic) + "): want a topic and the functions that get its records")
+	}
+	registered.ingresses = append(registered.ingresses, ingress{topic, functions})
+}
+
+// Egresses names the egresses that the module's functions write to; each has a topic of its name when no module.yaml says
+// otherwise.
+func Egresses(ids ...string) { registered.egresses = append(registered.egresses, ids...) }
+
+// resolve gives functions that named no states all of them, once every init has run, and panics on what contradicts itself.
+func (r *registry) resolve() {
+	for _, f := range r.functions {
+		if !f.chosen {
+			f.states = f.states[:0]
+			for i := range r.states {
+				f.states = append(f.states, i)
+			}
+		}
+		for i, a := range f.states {
+			for _, b := range f.states[:i] {
+				if r.states[a].name == r.states[b].name {
+					panic("weir: " + f.name + " uses two states called " + strconv.Quote(r.states[a].name) +
+						"; rename one, or name each function's states in Handle")
+				}
+			}
+		}
+	}
+	for _, in := range r.ingresses {
+		for _, name := range in.functions {
+			if !r.has(name) {
+				panic("weir: Ingress(" + strconv.Quote(in.topic) + "): no function " + strconv.Quote(name) + " is registered")
+			}
+		}
+	}
+}
+
+func (r *registry) has(name string) bool {
+	for _, f := range r.functions {
+		if f.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// describe is the JSON document of weir_describe, in the form of functions.Description.
+func (r *registry) describe() []byte {
+	b := append([]byte(`{"abi":`), strconv.Itoa(abi.Version)...)
+	b = append(b, `,"sdk":"`+sdkName+`","functions":[`...)
+	for i, f := range r.functions {
+		b = comma(b, i)
+		b = appendQuoted(append(b, `{"type":`...), f.name)
+		b = append(b, `,"states":[`...)
+		for j, s := range f.states {
+			b = appendQuoted(append(comma(b, j), `{"name":`...), r.states[s].name)
+			b = append(appendQuoted(append(b, `,"type":`...), r.states[s].codec), '}')
+		}
+		b = append(b, `],"ingress":[`...)
+		n := 0
+		for _, in := range r.ingresses {
+			for _, name := range in.functions {
+				if name == f.name {
+					b = appendQuoted(comma(b, n), in.topic)
+					n++
+				}
+			}
+		}
+		b = append(b, `]}`...)
+	}
+	b = append(b, `],"ingresses":[`...)
+	for i, topic := range r.topics() {
+		b = appendQuoted(comma(b, i), topic)
+	}
+	b = append(b, `],"egresses":[`...)
+	for i, id := range r.egresses {
+		b = appendQuoted(comma(b, i), id)
+	}
+	return append(b, `]}`...)
+}
+
+// topics is every ingress topic once.
+func (r *registry) topics() []string {
+	var topics []string
+	for i, in := range r.ingresses {
+		seen := false
+		for _, before := range r.ingresses[:i] {
+			seen = seen || before.topic == in.topic
+		}
+		if !seen {
+			topics = append(topics, in.topic)
+		}
+	}
+	return topics
+}
+
+func comma(b []byte, i int) []byte {
+	if i > 0 {
+		b = append(b, ',')
+	}
+	return b
+}
+
+// appendQuoted appends s as a JSON string.
+func appendQuoted(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	for _, c := range []byte(strings.ToValidUTF8(s, "\uFFFD")) {
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < ' ':
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		default:
+			b = append(b, c)
+		}
+	}
+	return append(b, '"')
+}
+
+// checkTypeName says what is wrong with a function type's name, by the rules of functions.ParseTypeName.
+func checkTypeName(s string) string {
+	namespace, name, ok := strings.Cut(s, "/")
+	if !ok || namespace == "" || name == "" || len(namespace) > 255 || len(name) > 255 {
+		return "want namespace/name, each of 1 to 255 letters, digits, '.', '_' and '-'"
+	}
+	for _, c := range []byte(namespace + name) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return "character " + strconv.QuoteRune(rune(c)) + " is not allowed; use letters, digits, '.', '_' and '-'"
+		}
+	}
+	return ""
+}

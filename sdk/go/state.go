@@ -1,0 +1,154 @@
+package weir
+
+import "strconv"
+
+// Value is one named state of a key, declared once as a package variable. Its methods are called within a handler, with the
+// handler's Call. Values of other keys are out of reach: send their address a message.
+type Value[T any] struct {
+	index int // in registry.states
+	name  string
+	codec Codec[T]
+}
+
+// Codec turns a state's value into bytes and back.
+type Codec[T any] interface {
+	// Name is the type as the platform shows and checks it: a change of name between versions refuses the upgrade.
+	Name() string
+	// Append appends v in bytes; an error fails the invocation.
+	Append(b []byte, v T) ([]byte, error)
+	// Parse reads what Append wrote. It may change b, and may keep views of it until the handler returns.
+	Parse(b []byte) (T, error)
+}
+
+// Int64 declares a state that holds a number; it is 0 while absent.
+func Int64(name string) *Value[int64] { return State[int64](name, intCodec{}) }
+
+// String declares a state that holds text. Get allocates: where that matters, use Bytes.
+func String(name string) *Value[string] { return State[string](name, stringCodec{}) }
+
+// Bytes declares a state that holds bytes. What Get returns is the invocation's own copy, valid until the handler returns: it
+// may be changed and appended to, and only Set stores it.
+func Bytes(name string) *Value[[]byte] { return State[[]byte](name, bytesCodec{}) }
+
+// JSON declares a state that holds a T as JSON text.
+func JSON[T any](name string) *Value[T] { return State[T](name, jsonCodec[T]{}) }
+
+// State declares a state with a codec of its own.
+func State[T any](name string, codec Codec[T]) *Value[T] {
+	if name == "" {
+		panic("weir: a state needs a name")
+	}
+	registered.states = append(registered.states, declared{name, codec.Name()})
+	return &Value[T]{len(registered.states) - 1, name, codec}
+}
+
+// Get is the value as this invocation sees it, with what it has set; T's zero value when absent.
+func (v *Value[T]) Get(c *Call) T {
+	b, present := c.slot(v.index).get()
+	if !present {
+		var zero T
+		return zero
+	}
+	x, err := v.codec.Parse(b)
+	if err != nil {
+		panic("state " + strconv.Quote(v.name) + ": " + err.Error())
+	}
+	return x
+}
+
+// Set stores x when the invocation succeeds.
+func (v *Value[T]) Set(c *Call, x T) {
+	s := c.slot(v.index)
+	b, err := v.codec.Append(s.buffer(), x)
+	if err != nil {
+		panic("state " + strconv.Quote(v.name) + ": " + err.Error())
+	}
+	c.touch(s)
+	s.set(b, true)
+}
+
+// Delete makes the state absent when the invocation succeeds.
+func (v *Value[T]) Delete(c *Call) {
+	s := c.slot(v.index)
+	c.touch(s)
+	s.set(s.buffer(), false)
+}
+
+// Exists says whether the state is present as this invocation sees it.
+func (v *Value[T]) Exists(c *Call) bool { return c.slot(v.index).present() }
+
+// Name is the name under which the state was declared.
+func (v *Value[T]) Name() string { return v.name }
+
+// Parse reads one of the state's values in bytes, as package weirtest finds them.
+func (v *Value[T]) Parse(b []byte) (T, error) { return v.codec.Parse(b) }
+
+// Append appends a value in bytes, as package weirtest stores them.
+func (v *Value[T]) Append(b []byte, x T) ([]byte, error) { return v.codec.Append(b, x) }
+
+func (v *Value[T]) position() int { return v.index }
+
+// maxKeptBuffer is how large a slot's buffer may stay between groups: one huge value must not hold memory for ever.
+const maxKeptBuffer = 1 << 20
+
+// slot is one state of the address at hand. It holds the value before the running invocation and, when the invocation
+// touched it, the one after, each in a buffer of its own that swaps roles at commit; so a rollback costs nothing and no
+// invocation can reach the bytes it may have to return to.
+type slot struct {
+	group   uint64 // for which it was loaded
+	value   []byte
+	exists  bool
+	next    []byte
+	leaves  bool // next is absent
+	touched bool // by the running invocation
+	wrote   bool // by a committed one of the group
+	buffers [2][]byte
+	spare   int // index of the buffer that value is not in
+}
+
+func (s *slot) load(group uint64, value []byte, present bool) {
+	s.group, s.value, s.exists = group, value, present
+	s.touched, s.wrote = false, false
+}
+
+// get copies a value that could be returned to, so that its reader may change it.
+func (s *slot) get() ([]byte, bool) {
+	if s.touched {
+		return s.next, !s.leaves
+	}
+	if !s.exists {
+		return nil, false
+	}
+	b := append(s.buffer(), s.value...)
+	s.buffers[s.spare] = b
+	return b, true
+}
+
+func (s *slot) present() bool {
+	if s.touched {
+		return !s.leaves
+	}
+	return s.exists
+}
+
+func (s *slot) buffer() []byte { return s.buffers[s.spare][:0] }
+
+func (s *slot) set(b []byte, present bool) {
+	s.next, s.leaves, s.touched = b, !present, true
+	s.buffers[s.spare] = b
+}
+
+func (s *slot) commit() {
+	s.value, s.exists = s.next, !s.leaves
+	s.spare = 1 - s.spare
+	s.touched, s.wrote = false, true
+}
+
+// release forgets large buffers after a group.
+func (s *slot) release() {
+	for i := range s.buffers {
+		if cap(s.buffers[i]) > maxKeptBuffer {
+			s.buffers[i] = nil
+		}
+	}
+}
