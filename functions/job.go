@@ -23,6 +23,9 @@ type Job struct {
 	Modules     []Module    `json:"modules"`
 	Ingresses   []Ingress   `json:"ingresses"`
 	Egresses    []Egress    `json:"egresses"`
+
+	Warnings []Problem `json:"-"` // what ParseJob took, but its author should know
+	source   *source   // of a parsed job: the places of its parts
 }
 
 // Checkpoints says when epochs are cut and how many are kept.
