@@ -1,0 +1,122 @@
+package statestore
+
+import (
+	"bytes"
+	"fmt"
+	"math/bits"
+
+	"github.com/weir-run/weir/functions"
+)
+
+// Fold merges the blocks of one key group, oldest first, into one base block: the newest entry of a state and key wins;
+// deleted entries and those expired at now (unix ms) are left out. An empty base or delta is skipped; without any block
+// the result is nil. It needs memory for the result and 16 to 24 bytes per entry of its arguments.
+func Fold(now int64, base []byte, deltas ...[]byte) ([]byte, error) {
+	f := folder{blocks: append([][]byte{base}, deltas...)}
+	if any, err := f.reserve(); err != nil || !any {
+		return nil, err
+	}
+	for i, block := range f.blocks {
+		if len(block) == 0 {
+			continue
+		}
+		if err := f.add(i, block); err != nil {
+			return nil, fmt.Errorf("fold block %d: %w", i, err)
+		}
+	}
+	return f.write(now), nil
+}
+
+// folder finds the newest entry of every state and key: an open-addressed index over a flat list of places, as a Go map
+// of strings would copy every key.
+type folder struct {
+	group  functions.KeyGroup
+	blocks [][]byte
+	newest []place
+	index  []uint32 // position in newest plus one, by hash; a power of two long, at most half full
+}
+
+// place is an entry of one of the blocks: the block's index in the upper bits, the offset in the lower ones.
+type place uint64
+
+const placeBits = 44 // of the offset: 16 TiB, more than any memory
+
+func (p place) bytes(blocks [][]byte) []byte { return blocks[p>>placeBits][p&(1<<placeBits-1):] }
+
+// reserve reads all headers, and makes an index for as many entries as they announce.
+func (f *folder) reserve() (any bool, err error) {
+	total := 0
+	for i, block := range f.blocks {
+		if len(block) == 0 {
+			continue
+		}
+		group, count, err := ReadBlockHeader(block)
+		if err != nil {
+			return false, fmt.Errorf("fold block %d: %w", i, err)
+		}
+		if any && group != f.group {
+			return false, fmt.Errorf("fold block %d: %w: key group %d among blocks of %d", i, ErrBlock, group, f.group)
+		}
+		f.group, any = group, true
+		total += count
+	}
+	f.index = make([]uint32, 1<<bits.Len(uint(2*total)))
+	f.newest = make([]place, 0, total)
+	return any, nil
+}
+
+func (f *folder) add(i int, block []byte) error {
+	walk, err := openBlock(block)
+	if err != nil {
+		return err
+	}
+	for {
+		more, err := walk.next()
+		if !more {
+			return err
+		}
+		found := place(i)<<placeBits | place(walk.at)
+		slot := f.slot(&walk.entry)
+		if *slot != 0 {
+			f.newest[*slot-1] = found
+			continue
+		}
+		f.newest = append(f.newest, found)
+		*slot = uint32(len(f.newest))
+	}
+}
+
+// slot is where the place of e's state and key is, or belongs.
+func (f *folder) slot(e *Entry) *uint32 {
+	mask := uint64(len(f.index) - 1)
+	at := (functions.Hash(e.Key)>>32 + uint64(e.State)*0x9E3779B1) & mask
+	var have Entry
+	for ; ; at = (at + 1) & mask {
+		slot := &f.index[at]
+		if *slot == 0 {
+			return slot
+		}
+		// The entry was read when it was added, so it reads again.
+		readEntry(f.newest[*slot-1].bytes(f.blocks), &have)
+		if have.State == e.State && bytes.Equal(have.Key, e.Key) {
+			return slot
+		}
+	}
+}
+
+func (f *folder) write(now int64) []byte {
+	var e Entry
+	size := BlockHeaderBytes
+	for _, p := range f.newest {
+		n, _, _ := readEntry(p.bytes(f.blocks), &e)
+		size += n
+	}
+	w := NewBlockWriter(f.group, make([]byte, 0, size))
+	for _, p := range f.newest {
+		readEntry(p.bytes(f.blocks), &e)
+		if e.Present && (e.Expires == 0 || e.Expires > now) {
+			w.Add(&e)
+		}
+	}
+	return w.Bytes()
+}

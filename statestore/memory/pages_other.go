@@ -1,0 +1,6 @@
+//go:build !linux && !race
+
+package memory
+
+// hugePages is a wish that only Linux knows.
+func hugePages([]byte) {}
