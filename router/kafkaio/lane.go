@@ -1,0 +1,261 @@
+package kafkaio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/weir-run/weir/router"
+)
+
+const (
+	// transactTries bounds how often one outbox is tried after the producer had to be initialised again: each try ends
+	// in a definite answer, and one that differs every time is no outage but a fault.
+	transactTries = 8
+	// unknownTries is how often a topic may be unknown before its records count as refused: with pauses that grow to a
+	// second, half a minute, in which a restarted broker has long loaded its metadata.
+	unknownTries = 40
+)
+
+// producer is the identity under which a transaction is written.
+type producer struct {
+	id    int64
+	epoch int16
+}
+
+var nobody = producer{-1, -1}
+
+// Lane implements router.Lane.
+type Lane struct {
+	e        *Egress
+	id       string
+	cl       *kgo.Client
+	implicit bool // the broker adds partitions to a transaction by itself (transaction version 2)
+	who      producer
+	parts    map[partitionKey]*outPart        // all that this producer has written to
+	staged   []*outPart                       // those of the outbox in work, in the order of first use
+	limit    int                              // of a batch, in bytes; 0 is the topic's
+	base     []byte                           // embedded, while recovering: the manifest's cookie
+	owed     []router.Pending                 // while recovering: the manifest's outboxes
+	done     uint64                           // the last outbox known to be published
+	there    map[uint64]map[partitionKey]bool // embedded: partitions of torn outboxes that need no sending
+	ends     map[partitionKey]int64           // embedded: offsets above all that is published
+
+	mu     sync.Mutex // guards cookie, which is read while an outbox is published
+	cookie []byte
+}
+
+// outPart is the lane's output to one partition.
+type outPart struct {
+	partitionKey
+	sequence int32 // of the next batch
+	batches  []*batch
+	used     int // batches of the outbox in work
+	sent     int // of those, acknowledged
+}
+
+// Lane implements router.Egress.
+func (e *Egress) Lane(id string) (router.Lane, error) {
+	if id == "" {
+		return nil, errors.New("open lane: it has no id")
+	}
+	return &Lane{e: e, id: id, who: nobody, parts: map[partitionKey]*outPart{}}, nil
+}
+
+// Recover implements router.Lane.
+func (l *Lane) Recover(ctx context.Context, known bool, last uint64, cookie []byte, pending []router.Pending) error {
+	if err := l.recover(ctx, known, last, cookie, pending); err != nil {
+		return fmt.Errorf("recover lane %s: %w", l.id, err)
+	}
+	return nil
+}
+
+func (l *Lane) recover(ctx context.Context, known bool, last uint64, cookie []byte, pending []router.Pending) error {
+	if err := l.connect(ctx); err != nil {
+		return err
+	}
+	if err := l.initialise(ctx, nobody); err != nil {
+		return err
+	}
+	marker, found, err := l.marker(ctx)
+	switch {
+	case err != nil:
+		return err
+	case found && marker > last:
+		return fmt.Errorf("%w: marker is %d, manifest %d", router.ErrMarker, marker, last)
+	case !found && known:
+		return fmt.Errorf("%w: there is none, manifest %d names the lane", router.ErrMarker, last)
+	}
+	l.done, l.base, l.owed = marker, cookie, pending
+	if err := l.mend(ctx, cookie, pending); err != nil {
+		return err
+	}
+	if !found {
+		if err := l.publish(ctx, 0, nil); err != nil {
+			return fmt.Errorf("write the first marker: %w", err)
+		}
+	}
+	for _, p := range pending {
+		if found && p.Number <= marker && !l.torn(p.Number) {
+			continue
+		}
+		if err := l.publish(ctx, p.Number, p.Outbox); err != nil {
+			return err
+		}
+	}
+	l.base, l.owed, l.there = nil, nil, nil
+	return l.remember(ctx)
+}
+
+// Cookie implements router.Lane. It may be called while Publish runs.
+func (l *Lane) Cookie() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cookie
+}
+
+// Publish implements router.Lane.
+func (l *Lane) Publish(ctx context.Context, number uint64, outbox [][]byte) error {
+	if l.cl == nil {
+		panic("kafkaio: Publish before Recover of lane " + l.id)
+	}
+	return l.publish(ctx, number, outbox)
+}
+
+// Close implements router.Lane.
+func (l *Lane) Close() error {
+	if l.cl != nil {
+		l.cl.Close()
+	}
+	return nil
+}
+
+// connect opens the lane's own connections, so that lanes do not wait for one another, with the protocol versions that
+// fit the cluster's transaction version.
+func (l *Lane) connect(ctx context.Context) error {
+	if err := l.e.ensureMarkers(ctx); err != nil {
+		return err
+	}
+	var err error
+	if l.implicit, err = l.e.implicit(ctx); err != nil {
+		return err
+	}
+	opts := l.e.opts[:len(l.e.opts):len(l.e.opts)]
+	if !l.implicit {
+		// Later versions mean transaction version 2 to a broker, whatever the cluster has agreed on.
+		v := kversion.Stable()
+		v.SetMaxKeyVersion(kmsg.Produce.Int16(), 11)
+		v.SetMaxKeyVersion(kmsg.AddPartitionsToTxn.Int16(), 3)
+		v.SetMaxKeyVersion(kmsg.EndTxn.Int16(), 4)
+		opts = append(opts, kgo.MaxVersions(v))
+	}
+	if l.cl != nil {
+		l.cl.Close()
+	}
+	if l.cl, err = kgo.NewClient(opts...); err != nil {
+		return err
+	}
+	return nil
+}
+
+// implicit says whether the cluster runs transaction version 2.
+func (e *Egress) implicit(ctx context.Context) (bool, error) {
+	for n := 1; ; n++ {
+		resp, err := request[*kmsg.ApiVersionsResponse](ctx, e.cl, kmsg.NewPtrApiVersionsRequest())
+		if err == nil {
+			err = kerr.ErrorForCode(resp.ErrorCode)
+		}
+		if err == nil {
+			for _, f := range resp.FinalizedFeatures {
+				if f.Name == "transaction.version" {
+					return f.MaxVersionLevel >= 2, nil
+				}
+			}
+			return false, nil
+		}
+		if err := retry(ctx, n, err); err != nil {
+			return false, fmt.Errorf("ask for the transaction version: %w", err)
+		}
+	}
+}
+
+// publish writes one outbox and its marker, however often it takes to know that both are there.
+func (l *Lane) publish(ctx context.Context, number uint64, outbox [][]byte) error {
+	for try := 1; ; try++ {
+		err := l.stage(ctx, number, outbox)
+		if err == nil {
+			err = l.transact(ctx)
+		}
+		if err == nil {
+			l.settle(number)
+			return nil
+		}
+		err = fmt.Errorf("publish outbox %d of lane %s: %w", number, l.id, err)
+		var split *splitError
+		switch {
+		case ctx.Err() != nil, isAuth(err) && !errors.Is(err, router.ErrRefused), errors.Is(err, kerr.ProducerFenced), try == transactTries:
+			return err
+		case errors.Is(err, router.ErrRefused):
+			// The transaction's first records are taken back, so that they do not hold back readers.
+			return errors.Join(err, l.initialise(ctx, l.who))
+		case errors.As(err, &split):
+			l.limit = split.limit
+		case errors.Is(err, router.ErrOutbox), errors.Is(err, kgo.ErrClientClosed):
+			return err
+		}
+		l.e.cfg.Log.Warn("outbox is published again after its marker is read", "lane", l.id, "number", number, "err", err)
+		published, err := l.again(ctx, number, outbox)
+		if err != nil {
+			return fmt.Errorf("publish outbox %d of lane %s again: %w", number, l.id, err)
+		}
+		if published {
+			l.settle(number)
+			return nil
+		}
+	}
+}
+
+// again initialises the producer anew, which ends what it left open, and says whether the outbox is out already.
+func (l *Lane) again(ctx context.Context, number uint64, outbox [][]byte) (bool, error) {
+	// With its own id and epoch, a lane that somebody else has taken over is refused and does not take it back.
+	err := l.initialise(ctx, l.who)
+	if errors.Is(err, kerr.InvalidProducerIDMapping) { // the broker forgot an idle lane
+		err = l.initialise(ctx, nobody)
+	}
+	if err != nil {
+		return false, err
+	}
+	marker, found, err := l.marker(ctx)
+	switch {
+	case err != nil:
+		return false, err
+	case found && marker > number:
+		return false, fmt.Errorf("%w: marker is %d", router.ErrMarker, marker)
+	}
+	baked, owed := l.base, l.owed
+	if owed == nil {
+		baked, owed = l.Cookie(), []router.Pending{{Number: number, Outbox: outbox}}
+	}
+	if err := l.mend(ctx, baked, owed); err != nil {
+		return false, err
+	}
+	return found && marker == number && !l.torn(number), nil
+}
+
+// settle notes that an outbox is published.
+func (l *Lane) settle(number uint64) {
+	l.done = number
+	if l.owed == nil { // else nobody asks for the cookie before the end of recovery
+		l.bake()
+	}
+	for _, p := range l.staged {
+		p.release()
+	}
+	l.staged = l.staged[:0]
+}

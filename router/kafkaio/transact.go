@@ -1,0 +1,460 @@
+package kafkaio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weir-run/weir/router"
+)
+
+const (
+	// produceTimeoutMillis is how long the broker waits for its replicas before it says so.
+	produceTimeoutMillis = 10_000
+	// requestBytes bounds one produce request, far below the broker's socket.request.max.bytes of 100 MiB.
+	requestBytes = 16 << 20
+	// keptBatches bounds the buffers that a partition keeps between outboxes: a rare flood must not pin its memory.
+	keptBatches = 2
+)
+
+// splitError says that a batch is too large for its topic, though its records may not be.
+type splitError struct {
+	topic string
+	limit int // to be tried
+}
+
+func (e *splitError) Error() string { return "batch is too large for topic " + e.topic }
+
+// request sends one request, with the client library's retries, within requestTimeout.
+func request[R kmsg.Response](ctx context.Context, to interface {
+	Request(context.Context, kmsg.Request) (kmsg.Response, error)
+}, req kmsg.Request) (R, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	resp, err := to.Request(ctx, req)
+	if err != nil {
+		var none R
+		return none, err
+	}
+	return resp.(R), nil
+}
+
+// retry waits before try n+1 when err heals by itself: an outage is waited for until ctx ends. Otherwise it returns err.
+func retry(ctx context.Context, n int, err error) error {
+	if ctx.Err() != nil || !heals(err) {
+		return err
+	}
+	return pause(ctx, n)
+}
+
+// heals says whether the same request may succeed later: the cluster says so, or no answer came at all.
+func heals(err error) bool {
+	if isAuth(err) || errors.Is(err, kgo.ErrClientClosed) {
+		return false
+	}
+	var said *kerr.Error
+	if errors.As(err, &said) {
+		return said.Retriable || said == kerr.ConcurrentTransactions
+	}
+	return true
+}
+
+// initialise takes the lane's transactional id, with an epoch above every earlier one: who held it is fenced, and what
+// was left open is ended before this returns. As somebody, it succeeds only for the present holder.
+func (l *Lane) initialise(ctx context.Context, as producer) error {
+	req := kmsg.NewPtrInitProducerIDRequest()
+	req.TransactionalID = &l.id
+	req.TransactionTimeoutMillis = int32(min(l.e.cfg.TxnTimeout.Milliseconds(), math.MaxInt32))
+	req.ProducerID, req.ProducerEpoch = as.id, as.epoch
+	for n := 1; ; n++ {
+		resp, err := request[*kmsg.InitProducerIDResponse](ctx, l.cl, req)
+		if err == nil {
+			err = kerr.ErrorForCode(resp.ErrorCode)
+		}
+		if err == nil {
+			l.become(producer{resp.ProducerID, resp.ProducerEpoch})
+			return nil
+		}
+		if err := retry(ctx, n, err); err != nil {
+			return fmt.Errorf("initialise the producer: %w", err)
+		}
+	}
+}
+
+// become takes an identity; sequences start again.
+func (l *Lane) become(who producer) {
+	l.who = who
+	for _, p := range l.parts {
+		p.sequence = 0
+	}
+}
+
+// stage builds the batches of an outbox and its marker.
+func (l *Lane) stage(ctx context.Context, number uint64, outbox [][]byte) error {
+	for _, p := range l.staged {
+		p.release()
+	}
+	l.staged = l.staged[:0]
+	there, index := l.there[number], int32(0)
+	for _, b := range outbox {
+		for r, err := range router.EgressRecords(b) {
+			if err != nil {
+				return err
+			}
+			t, err := l.topic(ctx, r.Topic)
+			if err != nil {
+				return fmt.Errorf("%w: record %d to topic %s: %w", router.ErrRefused, index, r.Topic, err)
+			}
+			key := partitionKey{t.name, l.partition(t, r, number)}
+			if !there[key] {
+				l.part(key).add(r, index, l.batchLimit(t))
+			}
+			index++
+		}
+	}
+	marker := l.markerRecord(number)
+	l.part(l.markerPartition()).add(&marker, index, batchBytes)
+	for _, p := range l.staged {
+		codec := ""
+		if t := l.e.known(p.topic); t != nil {
+			codec = t.codec
+		}
+		for _, b := range p.batches[:p.used] {
+			b.close(l.e.compressors[codec])
+		}
+	}
+	return nil
+}
+
+// topic is the topic of a record, waited for while it is unknown: a broker that has just started knows few.
+func (l *Lane) topic(ctx context.Context, name []byte) (*topic, error) {
+	if m := l.e.topics.Load(); m != nil {
+		if t := (*m)[string(name)]; t != nil {
+			return t, nil
+		}
+	}
+	l.e.want(string(name))
+	for n := 1; n <= unknownTries; n++ {
+		if err := l.e.look(ctx); err != nil && !heals(err) {
+			return nil, err
+		}
+		if t := l.e.known(string(name)); t != nil {
+			return t, nil
+		}
+		if err := pause(ctx, n); err != nil {
+			return nil, err
+		}
+	}
+	return nil, router.ErrUnknownTopic
+}
+
+func (l *Lane) partition(t *topic, r *router.EgressRecord, number uint64) int32 {
+	if r.Key == nil {
+		return lanePartition(l.id, number, len(t.leaders))
+	}
+	return keyPartition(r.Key, len(t.leaders))
+}
+
+func (l *Lane) batchLimit(t *topic) int {
+	limit := min(t.maxBytes, batchBytes)
+	if l.limit > 0 {
+		limit = min(limit, l.limit)
+	}
+	return limit
+}
+
+// part is the output to a partition, staged.
+func (l *Lane) part(key partitionKey) *outPart {
+	p := l.parts[key]
+	if p == nil {
+		p = &outPart{partitionKey: key}
+		l.parts[key] = p
+	}
+	if p.used == 0 {
+		l.staged = append(l.staged, p)
+	}
+	return p
+}
+
+func (p *outPart) add(r *router.EgressRecord, index int32, limit int) {
+	if p.used == 0 || len(p.batches[p.used-1].plain)+recordBound(r) > limit {
+		if p.used == len(p.batches) {
+			p.batches = append(p.batches, &batch{})
+		}
+		p.batches[p.used].reset()
+		p.used++
+	}
+	p.batches[p.used-1].add(r, index)
+}
+
+// release gives up the batches of an outbox.
+func (p *outPart) release() {
+	p.used, p.sent = 0, 0
+	p.batches = p.batches[:min(len(p.batches), keptBatches)]
+}
+
+// transact writes what is staged in one transaction. It returns nil only when the broker has said that all of it is
+// committed; after any error, what happened is known only by the marker.
+func (l *Lane) transact(ctx context.Context) error {
+	if !l.implicit {
+		if err := l.addPartitions(ctx); err != nil {
+			return err
+		}
+	}
+	if err := l.send(ctx); err != nil {
+		return err
+	}
+	return l.end(ctx)
+}
+
+// addPartitions names the partitions of the transaction to its coordinator.
+func (l *Lane) addPartitions(ctx context.Context) error {
+	byTopic := map[string][]int32{}
+	for _, p := range l.staged {
+		byTopic[p.topic] = append(byTopic[p.topic], p.id)
+	}
+	for n := 1; ; n++ {
+		req := kmsg.NewPtrAddPartitionsToTxnRequest()
+		req.TransactionalID, req.ProducerID, req.ProducerEpoch = l.id, l.who.id, l.who.epoch
+		for name, ids := range byTopic {
+			t := kmsg.NewAddPartitionsToTxnRequestTopic()
+			t.Topic, t.Partitions = name, ids
+			req.Topics = append(req.Topics, t)
+		}
+		resp, err := request[*kmsg.AddPartitionsToTxnResponse](ctx, l.cl, req)
+		if err == nil {
+			err = kerr.ErrorForCode(resp.ErrorCode)
+			for _, t := range resp.Topics {
+				for _, p := range t.Partitions {
+					// One that was not tried because of another is not what went wrong.
+					if e := kerr.ErrorForCode(p.ErrorCode); e != nil && (err == nil || errors.Is(err, kerr.OperationNotAttempted)) {
+						err = fmt.Errorf("%s[%d]: %w", t.Topic, p.Partition, e)
+					}
+				}
+			}
+		}
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, kerr.UnknownTopicOrPartition) && n >= unknownTries || errors.Is(err, kerr.TopicAuthorizationFailed) {
+			return fmt.Errorf("%w: %w", router.ErrRefused, err)
+		}
+		if err := retry(ctx, n, err); err != nil {
+			return fmt.Errorf("add partitions to the transaction: %w", err)
+		}
+	}
+}
+
+// end commits the transaction. The request is repeated until an answer comes: to a broker that has committed it already,
+// it is the same commit.
+func (l *Lane) end(ctx context.Context) error {
+	req := kmsg.NewPtrEndTxnRequest()
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = l.id, l.who.id, l.who.epoch, true
+	for n := 1; ; n++ {
+		resp, err := request[*kmsg.EndTxnResponse](ctx, l.cl, req)
+		if err == nil {
+			err = kerr.ErrorForCode(resp.ErrorCode)
+		}
+		if err == nil {
+			if l.implicit && resp.ProducerID >= 0 { // the broker gives each transaction an epoch of its own
+				l.become(producer{resp.ProducerID, resp.ProducerEpoch})
+			}
+			return nil
+		}
+		if err := retry(ctx, n, err); err != nil {
+			return fmt.Errorf("commit the transaction: %w", err)
+		}
+	}
+}
+
+// send produces all staged batches: one batch per partition at a time, all partitions of all leaders together.
+func (l *Lane) send(ctx context.Context) error {
+	failures, unknown := 0, 0
+	for {
+		requests := l.requests()
+		if requests == nil {
+			return nil
+		}
+		answers := make([]answer, len(requests))
+		var group errgroup.Group
+		for n, r := range requests {
+			group.Go(func() error {
+				answers[n].resp, answers[n].err = request[*kmsg.ProduceResponse](ctx, l.cl.Broker(int(r.leader)), r.req)
+				return nil
+			})
+		}
+		_ = group.Wait() // errors are in the answers
+		var soft error
+		for n, r := range requests {
+			err := l.acknowledge(r, answers[n])
+			if err == nil {
+				continue
+			}
+			if !heals(err) {
+				return err
+			}
+			soft = err
+		}
+		if soft == nil && len(requests) > 0 {
+			failures, unknown = 0, 0
+			continue
+		}
+		if failures++; errors.Is(soft, kerr.UnknownTopicOrPartition) || errors.Is(soft, kerr.UnknownTopicID) {
+			if unknown++; unknown >= unknownTries {
+				return fmt.Errorf("%w: %w", router.ErrRefused, soft)
+			}
+		}
+		if err := pause(ctx, failures); err != nil {
+			return err
+		}
+		if !errors.Is(soft, kerr.ConcurrentTransactions) {
+			if err := l.e.look(ctx); err != nil && !heals(err) {
+				return err
+			}
+		}
+	}
+}
+
+// produceRequest is a request for one leader with the next batch of some partitions.
+type produceRequest struct {
+	leader int32
+	req    *kmsg.ProduceRequest
+	parts  []*outPart
+	bytes  int
+}
+
+type answer struct {
+	resp *kmsg.ProduceResponse
+	err  error
+}
+
+// requests are those for the next batch of every partition that has one; nil when all are sent, and empty when none has
+// a leader.
+func (l *Lane) requests() []*produceRequest {
+	var all []*produceRequest
+	left := false
+	for _, p := range l.staged {
+		if p.sent == p.used {
+			continue
+		}
+		left = true
+		t := l.e.known(p.topic)
+		if t == nil || int(p.id) >= len(t.leaders) || t.leaders[p.id] < 0 {
+			continue
+		}
+		leader := t.leaders[p.id]
+		b := p.batches[p.sent]
+		var to *produceRequest
+		for _, r := range all {
+			if r.leader == leader && r.bytes+len(b.sent) <= requestBytes {
+				to = r
+			}
+		}
+		if to == nil {
+			req := kmsg.NewPtrProduceRequest()
+			req.TransactionID, req.Acks, req.TimeoutMillis = &l.id, -1, produceTimeoutMillis
+			to = &produceRequest{leader: leader, req: req}
+			all = append(all, to)
+		}
+		b.seal(l.who, p.sequence)
+		to.add(t, p, b)
+	}
+	if left && all == nil {
+		all = []*produceRequest{}
+	}
+	return all
+}
+
+func (r *produceRequest) add(t *topic, p *outPart, b *batch) {
+	part := kmsg.NewProduceRequestTopicPartition()
+	part.Partition, part.Records = p.id, b.sent
+	r.parts = append(r.parts, p)
+	r.bytes += len(b.sent)
+	for n := range r.req.Topics {
+		if r.req.Topics[n].Topic == t.name {
+			r.req.Topics[n].Partitions = append(r.req.Topics[n].Partitions, part)
+			return
+		}
+	}
+	rt := kmsg.NewProduceRequestTopic()
+	rt.Topic, rt.TopicID, rt.Partitions = t.name, t.id, []kmsg.ProduceRequestTopicPartition{part}
+	r.req.Topics = append(r.req.Topics, rt)
+}
+
+// acknowledge moves the partitions of a request past what the broker has taken, and returns the gravest of the rest's
+// errors: one that does not heal before one that does.
+func (l *Lane) acknowledge(r *produceRequest, a answer) error {
+	if a.err != nil {
+		return fmt.Errorf("produce: %w", a.err)
+	}
+	var soft, hard error
+	for _, rt := range a.resp.Topics {
+		for _, rp := range rt.Partitions {
+			p := r.find(rt, rp.Partition)
+			if p == nil {
+				continue
+			}
+			err := kerr.ErrorForCode(rp.ErrorCode)
+			if err == nil || errors.Is(err, kerr.DuplicateSequenceNumber) {
+				b := p.batches[p.sent]
+				l.passed(p.partitionKey, rp.BaseOffset, b.count)
+				p.sequence = (p.sequence + b.count) & math.MaxInt32 // as brokers wrap it
+				p.sent++
+				continue
+			}
+			if err = l.sort(p, rp, err); heals(err) {
+				soft = err
+			} else if hard == nil {
+				hard = err
+			}
+		}
+	}
+	if hard != nil {
+		return hard
+	}
+	return soft
+}
+
+func (r *produceRequest) find(rt kmsg.ProduceResponseTopic, partition int32) *outPart {
+	for _, t := range r.req.Topics {
+		if rt.Topic != "" && t.Topic != rt.Topic || rt.Topic == "" && t.TopicID != rt.TopicID {
+			continue
+		}
+		for _, p := range r.parts {
+			if p.topic == t.Topic && p.id == partition {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+// sort names what the broker refused: the record, where it says which or there is only one.
+func (l *Lane) sort(p *outPart, rp kmsg.ProduceResponseTopicPartition, err error) error {
+	b := p.batches[p.sent]
+	if !refused(err) {
+		return fmt.Errorf("produce to %s[%d]: %w", p.topic, p.id, err)
+	}
+	if errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) {
+		if b.count > 1 {
+			return &splitError{p.topic, len(b.plain) / 2}
+		}
+	}
+	index := b.index[0]
+	for _, e := range rp.ErrorRecords {
+		if e.RelativeOffset >= 0 && int(e.RelativeOffset) < len(b.index) {
+			index = b.index[e.RelativeOffset]
+			if e.ErrorMessage != nil {
+				err = fmt.Errorf("%w: %s", err, *e.ErrorMessage)
+			}
+			break
+		}
+	}
+	return fmt.Errorf("%w: record %d to topic %s: %w", router.ErrRefused, index, p.topic, err)
+}
