@@ -1,0 +1,498 @@
+package wasm
+
+import (
+	"bytes"
+	"unicode/utf8"
+)
+
+// Value types of the binary format that the package names.
+const (
+	typeI32  = 0x7F
+	typeI64  = 0x7E
+	typeF32  = 0x7D
+	typeF64  = 0x7C
+	typeV128 = 0x7B
+	typeFunc = 0x70
+	typeExt  = 0x6F
+)
+
+// Kinds of imports and exports.
+const (
+	kindFunc   = 0
+	kindTable  = 1
+	kindMemory = 2
+	kindGlobal = 3
+)
+
+// Section ids, which are also the order of sections but for data count.
+const (
+	secCustom = iota
+	secType
+	secImport
+	secFunction
+	secTable
+	secMemory
+	secGlobal
+	secExport
+	secStart
+	secElement
+	secCode
+	secData
+	secDataCount
+	sectionIDs
+)
+
+// sectionOrder is the place of each section id in a module: data count stands between element and code.
+var sectionOrder = [sectionIDs]int{secType: 1, secImport: 2, secFunction: 3, secTable: 4, secMemory: 5, secGlobal: 6,
+	secExport: 7, secStart: 8, secElement: 9, secDataCount: 10, secCode: 11, secData: 12}
+
+// module is a decoded binary. Every slice of bytes is a view of the input.
+type module struct {
+	types     []funcType
+	imports   []funcImport // functions: nothing else may be imported
+	funcs     []uint32     // type index of each function that the module defines
+	tables    []byte       // the section as it was
+	tableMins []uint32
+	memory    limitsPair
+	hasMemory bool
+	globals   []global
+	exports   []export
+	start     int64 // function index, or -1
+	elements  []element
+	bodies    []body
+	data      []byte // the section as it was
+	passive   bool   // a passive data segment
+	segments  int    // data segments
+	dataCount []byte // the section as it was
+	standard  bool   // made by the standard Go toolchain: it leaves a go:buildid section
+	reshapes  bool   // an instruction writes to a table or names a segment: memory and globals are not all its state
+}
+
+type funcType struct{ params, results []byte }
+
+type funcImport struct {
+	module, name string
+	typ          uint32
+}
+
+// limitsPair is the size of a memory in pages.
+type limitsPair struct {
+	min, max uint32
+	hasMax   bool
+}
+
+type global struct {
+	typ     byte
+	mutable bool
+	init    []byte // constant expression, its end included
+}
+
+type export struct {
+	name  string
+	kind  byte
+	index uint32
+}
+
+// element is one element segment: head are its bytes up to the list, then the functions or the expressions.
+type element struct {
+	head   []byte
+	funcs  []uint32
+	exprs  [][]byte
+	isExpr bool
+}
+
+// body is the code of one function: its locals declaration and its instructions, and where they stand in the module.
+type body struct {
+	localGroups uint32
+	locals      []byte // the groups, without their count
+	localCount  uint64
+	code        []byte
+	at          int // byte offset of code in the module
+}
+
+// cursor reads a view of the module and keeps the first refusal; after one, every read returns zero.
+type cursor struct {
+	b       []byte
+	at      int
+	base    int // offset of b in the module
+	refusal *Refusal
+}
+
+func (c *cursor) fail(code Code, detail string) {
+	if c.refusal == nil {
+		c.refusal = &Refusal{Code: code, Where: byteOffset(c.base + c.at), Detail: detail}
+	}
+	c.at = len(c.b)
+}
+
+func (c *cursor) done() bool { return c.at >= len(c.b) }
+
+func (c *cursor) u8() byte {
+	if c.at >= len(c.b) {
+		c.fail(Malformed, "the module ends within a value")
+		return 0
+	}
+	v := c.b[c.at]
+	c.at++
+	return v
+}
+
+func (c *cursor) u32() uint32 {
+	var v uint32
+	for shift := 0; shift < 35; shift += 7 {
+		b := c.u8()
+		if shift == 28 && b > 0x0F {
+			break
+		}
+		v |= uint32(b&0x7F) << shift
+		if b < 0x80 {
+			return v
+		}
+	}
+	c.fail(Malformed, "an integer is longer than 32 bits")
+	return 0
+}
+
+// signed skips a signed integer of at most bits bits.
+func (c *cursor) signed(bits int) {
+	for n := (bits + 6) / 7; n > 0; n-- {
+		if c.u8() < 0x80 {
+			return
+		}
+	}
+	c.fail(Malformed, "a signed integer is too long")
+}
+
+func (c *cursor) take(n uint32) []byte {
+	if uint64(n) > uint64(len(c.b)-c.at) {
+		c.fail(Malformed, "a length runs past the end of its section")
+		return nil
+	}
+	v := c.b[c.at : c.at+int(n) : c.at+int(n)]
+	c.at += int(n)
+	return v
+}
+
+func (c *cursor) name() string {
+	v := c.take(c.u32())
+	if !utf8.Valid(v) {
+		c.fail(Malformed, "a name is not UTF-8")
+		return ""
+	}
+	return string(v)
+}
+
+// count reads how many entries follow. Each has at least one byte, so a count above what remains is refused before
+// anything is allocated for it.
+func (c *cursor) count(what string, limit int) int {
+	n := c.u32()
+	if int64(n) > int64(limit) {
+		c.fail(Limit, what+": "+ofLimit(int64(n), int64(limit)))
+		return 0
+	}
+	if int64(n) > int64(len(c.b)-c.at) {
+		c.fail(Malformed, "a count runs past the end of its section")
+		return 0
+	}
+	return int(n)
+}
+
+var header = []byte("\x00asm\x01\x00\x00\x00")
+
+// decode reads a module and holds it to the static limits. It never panics, whatever the bytes.
+func decode(b []byte) (*module, *Refusal) {
+	if len(b) < len(header) || !bytes.Equal(b[:4], header[:4]) {
+		return nil, &Refusal{Code: NotWASM, Detail: "the file does not begin with the WASM magic number"}
+	}
+	if !bytes.Equal(b[:len(header)], header) {
+		return nil, &Refusal{Code: NotWASM, Where: byteOffset(4), Detail: "only version 1 core modules are run (not components)"}
+	}
+	if len(b) > MaxModuleBytes {
+		return nil, &Refusal{Code: Limit, Detail: "bytes: " + ofLimit(int64(len(b)), MaxModuleBytes)}
+	}
+	m := &module{start: -1}
+	c := &cursor{b: b, at: len(header)}
+	last := 0
+	for !c.done() {
+		id := c.u8()
+		size := c.u32()
+		at := c.at
+		s := &cursor{b: c.take(size), base: at}
+		if c.refusal != nil {
+			break
+		}
+		if id != secCustom {
+			if int(id) >= sectionIDs || sectionOrder[id] <= last {
+				return nil, &Refusal{Code: Malformed, Where: byteOffset(at), Detail: "a section is unknown, repeated or out of order"}
+			}
+			last = sectionOrder[id]
+		}
+		m.section(id, s)
+		if s.refusal == nil && !s.done() {
+			s.fail(Malformed, "a section is longer than its content")
+		}
+		if s.refusal != nil {
+			return nil, s.refusal
+		}
+	}
+	if c.refusal != nil {
+		return nil, c.refusal
+	}
+	if len(m.bodies) != len(m.funcs) {
+		return nil, &Refusal{Code: Malformed, Detail: "the function and the code section differ in length"}
+	}
+	return m, m.check()
+}
+
+func (m *module) section(id byte, c *cursor) {
+	switch id {
+	case secCustom:
+		m.standard = c.name() == "go:buildid" || m.standard
+		c.at = len(c.b)
+	case secType:
+		m.typeSection(c)
+	case secImport:
+		m.importSection(c)
+	case secFunction:
+		n := c.count("functions", maxFunctions)
+		m.funcs = make([]uint32, n)
+		for i := range m.funcs {
+			m.funcs[i] = c.typeIndex(m)
+		}
+	case secTable:
+		m.tables = c.b
+		m.tableSection(c)
+	case secMemory:
+		m.memorySection(c)
+	case secGlobal:
+		m.globalSection(c)
+	case secExport:
+		m.exportSection(c)
+	case secStart:
+		m.start = int64(c.u32())
+	case secElement:
+		m.elementSection(c)
+	case secCode:
+		m.codeSection(c)
+	case secData:
+		m.data = c.b
+		m.dataSection(c)
+	case secDataCount:
+		m.dataCount = c.b
+		c.u32()
+	}
+}
+
+func (c *cursor) typeIndex(m *module) uint32 {
+	t := c.u32()
+	if int64(t) >= int64(len(m.types)) {
+		c.fail(Malformed, "a type index is out of range")
+		return 0
+	}
+	return t
+}
+
+func (c *cursor) valueTypes() []byte {
+	n := c.count("values of a function type", maxTypeValues)
+	v := c.take(uint32(n))
+	for _, t := range v {
+		switch t {
+		case typeI32, typeI64, typeF32, typeF64, typeV128, typeFunc, typeExt:
+		default:
+			c.fail(Malformed, "a value type is unknown")
+		}
+	}
+	return v
+}
+
+func (m *module) typeSection(c *cursor) {
+	m.types = make([]funcType, 0, c.count("types", maxTypes))
+	for range cap(m.types) {
+		if c.u8() != 0x60 {
+			c.fail(Malformed, "a type is not a function type")
+		}
+		if c.refusal != nil {
+			return
+		}
+		m.types = append(m.types, funcType{params: c.valueTypes(), results: c.valueTypes()})
+	}
+}
+
+func (m *module) importSection(c *cursor) {
+	for range c.count("imports", maxImports) {
+		at := c.at
+		mod, name := c.name(), c.name()
+		if kind := c.u8(); kind != kindFunc && c.refusal == nil {
+			c.at = at
+			c.fail(ForbiddenImport, mod+"."+name+": only functions may be imported")
+		}
+		t := c.typeIndex(m)
+		if c.refusal != nil {
+			return
+		}
+		m.imports = append(m.imports, funcImport{module: mod, name: name, typ: t})
+	}
+}
+
+func (c *cursor) limits() (l limitsPair) {
+	flags := c.u8()
+	if flags > 1 {
+		c.fail(ForbiddenInstruction, "shared and 64-bit memories and tables are not run")
+	}
+	l.min = c.u32()
+	if flags&1 != 0 {
+		l.hasMax = true
+		l.max = c.u32()
+	}
+	return l
+}
+
+func (m *module) tableSection(c *cursor) {
+	for range c.count("tables", maxTables) {
+		if t := c.u8(); t != typeFunc && t != typeExt {
+			c.fail(Malformed, "a table's type is unknown")
+		}
+		m.tableMins = append(m.tableMins, c.limits().min)
+	}
+}
+
+func (m *module) memorySection(c *cursor) {
+	for range c.count("memories", 1) {
+		m.memory = c.limits()
+		m.hasMemory = true
+	}
+}
+
+func (m *module) globalSection(c *cursor) {
+	m.globals = make([]global, 0, c.count("globals", maxGlobals))
+	for range cap(m.globals) {
+		t, mutable := c.u8(), c.u8()
+		if mutable > 1 {
+			c.fail(Malformed, "a global's mutability is unknown")
+		}
+		m.globals = append(m.globals, global{typ: t, mutable: mutable == 1, init: c.constExpr()})
+		if c.refusal != nil {
+			return
+		}
+	}
+}
+
+// constExpr takes a constant expression, its end included.
+func (c *cursor) constExpr() []byte {
+	from := c.at
+	for range maxConstInstructions {
+		switch op := c.u8(); op {
+		case opEnd:
+			return c.b[from:c.at:c.at]
+		case opGlobalGet, opI32Const, opI64Const, opF32Const, opF64Const, opRefNull, opRefFunc, opSIMD:
+			c.immediates(op)
+		default:
+			c.fail(Malformed, "an instruction is not allowed in a constant expression")
+		}
+		if c.refusal != nil {
+			return nil
+		}
+	}
+	c.fail(Limit, "instructions of a constant expression: "+ofLimit(maxConstInstructions+1, maxConstInstructions))
+	return nil
+}
+
+func (m *module) exportSection(c *cursor) {
+	m.exports = make([]export, 0, c.count("exports", maxExports))
+	for range cap(m.exports) {
+		e := export{name: c.name(), kind: c.u8(), index: c.u32()}
+		if c.refusal != nil {
+			return
+		}
+		m.exports = append(m.exports, e)
+	}
+}
+
+func (m *module) elementSection(c *cursor) {
+	total := 0
+	for range c.count("element segments", maxElements) {
+		from := c.at
+		flags := c.u32()
+		if flags > 7 {
+			c.fail(Malformed, "an element segment's flags are unknown")
+		}
+		passive, indexed := flags&1 != 0, flags&2 != 0
+		if !passive && indexed {
+			c.u32()
+		}
+		if !passive {
+			c.constExpr()
+		}
+		e := element{isExpr: flags&4 != 0}
+		if passive || indexed {
+			c.u8() // the element kind or the reference type: wazero checks which
+		}
+		e.head = c.b[from:c.at:c.at]
+		n := c.count("elements", maxElements)
+		if total += n; total > maxElements {
+			c.fail(Limit, "elements: "+ofLimit(int64(total), maxElements))
+		}
+		for range n {
+			if e.isExpr {
+				e.exprs = append(e.exprs, c.constExpr())
+			} else {
+				e.funcs = append(e.funcs, c.u32())
+			}
+			if c.refusal != nil {
+				return
+			}
+		}
+		m.elements = append(m.elements, e)
+	}
+}
+
+func (m *module) codeSection(c *cursor) {
+	m.bodies = make([]body, 0, c.count("functions", maxFunctions))
+	for i := range cap(m.bodies) {
+		size := c.u32()
+		if size > maxBodyBytes {
+			c.fail(Limit, function(len(m.imports)+i)+": body bytes: "+ofLimit(int64(size), maxBodyBytes))
+		}
+		at := c.base + c.at
+		f := &cursor{b: c.take(size), base: at}
+		if c.refusal != nil {
+			return
+		}
+		b := body{localGroups: f.u32()}
+		from := f.at
+		for n := b.localGroups; n > 0 && f.refusal == nil; n-- {
+			b.localCount += uint64(f.u32())
+			f.u8()
+			if b.localCount > maxLocals {
+				f.fail(Limit, function(len(m.imports)+i)+": locals: "+ofLimit(int64(b.localCount), maxLocals))
+			}
+		}
+		if f.refusal != nil {
+			c.refusal = f.refusal
+			return
+		}
+		b.locals, b.code, b.at = f.b[from:f.at], f.b[f.at:], at+f.at
+		m.bodies = append(m.bodies, b)
+	}
+}
+
+func (m *module) dataSection(c *cursor) {
+	m.segments = c.count("data segments", maxSegments)
+	for range m.segments {
+		switch c.u32() {
+		case 0:
+			c.constExpr()
+		case 1:
+			m.passive = true
+		case 2:
+			c.u32()
+			c.constExpr()
+		default:
+			c.fail(Malformed, "a data segment's flags are unknown")
+		}
+		c.take(c.u32())
+		if c.refusal != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,229 @@
+package wasm
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+
+	"github.com/weir-run/weir/functions"
+)
+
+// Config is what an Engine needs. Zero values mean the defaults.
+type Config struct {
+	// CacheDir holds prepared and compiled modules. It is created with mode 0700, and refused when others may write to
+	// it: compiled code is guarded by a checksum only. Required.
+	CacheDir string
+	Log      *slog.Logger // nothing is logged when nil
+	// Compiler is the command line of the compiler child; the directory and the limit are appended. The default is this
+	// executable with CompilerCommand.
+	Compiler       []string
+	CompileTimeout time.Duration // of one module; 30 s
+	CompileMemory  int64         // address space of the child in bytes; 4 GiB, at least 1 GiB
+}
+
+const (
+	defaultCompileTimeout = 30 * time.Second // 30 times what a standard-Go guest takes
+	defaultCompileMemory  = 4 << 30          // a guest of 10 MB takes about 1 GiB
+	minCompileMemory      = 1 << 30          // below it Go's runtime does not start
+)
+
+// Directories below CacheDir.
+const (
+	preparedDir = "prepared"
+	codeDir     = "code"
+	tempDir     = "temp"
+)
+
+// Engine prepares and loads modules. It is safe for concurrent use; modules are prepared one at a time.
+type Engine struct {
+	cfg   Config
+	cache wazero.CompilationCache
+	turn  chan struct{} // holds one token: who takes it may prepare
+}
+
+// New opens the cache directory. It fails where wazero has no compiler: its interpreter is ten times slower, and figures
+// and limits would not hold.
+func New(cfg Config) (*Engine, error) {
+	if cfg.CacheDir == "" {
+		return nil, errors.New("wasm: no cache directory")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.CompileTimeout == 0 {
+		cfg.CompileTimeout = defaultCompileTimeout
+	}
+	if cfg.CompileMemory == 0 {
+		cfg.CompileMemory = defaultCompileMemory
+	}
+	if cfg.CompileMemory < minCompileMemory {
+		return nil, fmt.Errorf("wasm: compile memory %d is below %d", cfg.CompileMemory, minCompileMemory)
+	}
+	if len(cfg.Compiler) == 0 {
+		exe, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("wasm: find the compiler's executable: %w", err)
+		}
+		cfg.Compiler = []string{exe, CompilerCommand}
+	}
+	if err := probeCompiler(); err != nil {
+		return nil, err
+	}
+	e := &Engine{cfg: cfg, turn: make(chan struct{}, 1)}
+	e.turn <- struct{}{}
+	if err := e.openDirs(); err != nil {
+		return nil, err
+	}
+	var err error
+	if e.cache, err = wazero.NewCompilationCacheWithDir(e.path(codeDir)); err != nil {
+		return nil, fmt.Errorf("open code cache: %w", err)
+	}
+	return e, nil
+}
+
+// Close releases the compiled code. Every Module must be closed before.
+func (e *Engine) Close() error { return e.cache.Close(context.TODO()) } // wazero does not use the context
+
+// probeCompiler finds out whether wazero can compile here: it panics where it cannot.
+func probeCompiler() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("wasm: wazero has no compiler for %s/%s: %v", runtime.GOOS, runtime.GOARCH, r)
+		}
+	}()
+	ctx := context.TODO() // wazero does not use it
+	rt := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(wazero.NewRuntimeConfigCompiler()))
+	return rt.Close(ctx)
+}
+
+func (e *Engine) path(parts ...string) string {
+	return filepath.Join(append([]string{e.cfg.CacheDir}, parts...)...)
+}
+
+func (e *Engine) openDirs() error {
+	if err := os.RemoveAll(e.path(tempDir)); err != nil {
+		return fmt.Errorf("sweep module cache: %w", err)
+	}
+	for _, dir := range []string{"", preparedDir, codeDir, tempDir} {
+		if err := os.MkdirAll(e.path(dir), 0o700); err != nil {
+			return fmt.Errorf("open module cache: %w", err)
+		}
+	}
+	info, err := os.Stat(e.cfg.CacheDir)
+	if err != nil {
+		return fmt.Errorf("open module cache: %w", err)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("open module cache: %s has mode %v: others could write code into it; want 0700", e.cfg.CacheDir, info.Mode().Perm())
+	}
+	return nil
+}
+
+// Prepared is a module that may be deployed.
+type Prepared struct {
+	Digest      string                `json:"digest"` // sha256:hex of the bytes as uploaded
+	Description functions.Description `json:"description"`
+	Standard    bool                  `json:"standard"` // a standard-Go guest, pre-initialised
+	Memory      int64                 `json:"memory"`   // bytes an instance begins with
+}
+
+// Digest names a module by its content.
+func Digest(module []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(module)) }
+
+// Prepare takes a module through the whole deploy pipeline and leaves the result in the cache. The error of a module that
+// is not run is a *Refusal; others are the machine's. A module that is already in the cache costs a read of it.
+func (e *Engine) Prepare(ctx context.Context, module []byte) (*Prepared, error) {
+	if len(module) > MaxModuleBytes {
+		return nil, &Refusal{Code: Limit, Detail: "bytes: " + ofLimit(int64(len(module)), MaxModuleBytes)}
+	}
+	p, err := e.prepare(ctx, Digest(module), func() ([]byte, error) { return module, nil })
+	if err != nil {
+		return nil, err
+	}
+	return &p.Prepared, nil
+}
+
+// prepare reads a prepared module from the cache, or makes it.
+func (e *Engine) prepare(ctx context.Context, digest string, module func() ([]byte, error)) (*preparedFile, error) {
+	select {
+	case <-e.turn:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("prepare module %s: %w", digest, ctx.Err())
+	}
+	defer func() { e.turn <- struct{}{} }()
+	p, err := e.readPrepared(digest)
+	if err == nil {
+		return p, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		e.cfg.Log.Warn("cached module is damaged, preparing it again", "module", digest, "err", err)
+	}
+	b, err := module()
+	if err != nil {
+		return nil, fmt.Errorf("read module %s: %w", digest, err)
+	}
+	if got := Digest(b); got != digest {
+		return nil, fmt.Errorf("read module %s: its bytes have the digest %s", digest, got)
+	}
+	began := time.Now()
+	if p, err = e.build(ctx, digest, b); err != nil {
+		return nil, err
+	}
+	if err := e.writePrepared(p); err != nil {
+		return nil, err
+	}
+	e.cfg.Log.Info("module prepared", "module", digest, "bytes", len(b), "standard_go", p.Standard, "took", time.Since(began))
+	return p, nil
+}
+
+// build is the pipeline.
+func (e *Engine) build(ctx context.Context, digest string, b []byte) (*preparedFile, error) {
+	m, refusal := decode(b)
+	if refusal != nil {
+		return nil, refusal
+	}
+	plans, refusal := m.plan()
+	if refusal != nil {
+		return nil, refusal
+	}
+	if err := validate(ctx, b); err != nil {
+		return nil, err
+	}
+	w := rewrite(m, plans)
+	t, err := try(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	p := &preparedFile{module: w.encode(variant{bake: t.bake}), image: t.image}
+	p.In, p.Out = t.in, t.out
+	p.Prepared = Prepared{Digest: digest, Description: t.description, Standard: t.bake != nil, Memory: int64(m.memory.min) * wasmPage}
+	if t.bake != nil {
+		p.Memory = int64(len(t.image))
+	}
+	p.CodeFile, err = e.compile(ctx, p.module)
+	return p, err
+}
+
+// validate has wazero check the module as it was uploaded, in the interpreter, which is ten times faster to compile.
+func validate(ctx context.Context, b []byte) (err error) {
+	rt := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(wazero.NewRuntimeConfigInterpreter()))
+	defer func() {
+		if r := recover(); r != nil {
+			err = &Refusal{Code: Invalid, Detail: fmt.Sprintf("the validator broke on it: %v", r)}
+		}
+		err = errors.Join(err, rt.Close(ctx))
+	}()
+	if _, err := rt.CompileModule(ctx, b); err != nil {
+		return &Refusal{Code: Invalid, Detail: err.Error(), cause: err}
+	}
+	return nil
+}

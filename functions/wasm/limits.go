@@ -1,0 +1,189 @@
+package wasm
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Static limits of a module. They hold before anything is compiled, because validation and compilation are the first
+// code that a stranger's bytes reach. A standard-Go guest with json, fmt, regexp and text/template stays below half of
+// each; the figures stand in docs/sandbox.md.
+const (
+	// MaxModuleBytes bounds an upload: a standard-Go guest with json and fmt has 3.3 MB, one with net/http 14 MB.
+	MaxModuleBytes = 10 << 20
+
+	maxTypes      = 10_000
+	maxTypeValues = 1000 // the limit of the JavaScript API for parameters and results
+	maxImports    = 1000
+	maxFunctions  = 20_000 // a million tiny functions take 7 s to compile
+	maxTables     = 1
+	maxTableMin   = 1 << 16
+	maxGlobals    = 10_000
+	maxExports    = 10_000
+	maxElements   = 1 << 16
+	maxSegments   = 100_000 // standard Go writes about 30 000
+	maxBodyBytes  = 512 << 10
+	maxLocals     = 2000
+	// maxMemoryPages is 1 GiB: more than any limit a job can set.
+	maxMemoryPages = 1 << 14
+	// maxNesting bounds blocks within blocks in one function: 50 000 take 19 s to compile, 10 000 take 0.5 s. Standard
+	// Go opens one block per resume point of a function, all nested, and reaches thousands.
+	maxNesting = 10_000
+	// maxNestingSquares bounds the sum of squares over all functions, because compiling is quadratic in the nesting.
+	maxNestingSquares = 400_000_000
+	// maxConstInstructions bounds a constant expression; toolchains write one or two instructions and an end.
+	maxConstInstructions = 16
+	// reservedPrefix begins the names that the rewriter exports.
+	reservedPrefix = "__weir"
+)
+
+// Code says why a module was refused.
+type Code string
+
+// The codes of a Refusal.
+const (
+	NotWASM              Code = "not-wasm"
+	Malformed            Code = "malformed"
+	Limit                Code = "limit"
+	ForbiddenInstruction Code = "forbidden-instruction"
+	ForbiddenImport      Code = "forbidden-import"
+	ForbiddenExport      Code = "forbidden-export"
+	MissingExport        Code = "missing-export"
+	Invalid              Code = "invalid"      // wazero's validation
+	WrongABI             Code = "abi-version"  // weir_abi answered another version
+	BadDescription       Code = "description"  // weir_describe
+	InitFailed           Code = "init-failed"  // the start function, _initialize, or the first calls
+	CompileFailed        Code = "compile"      // the compiler gave up, or died at its memory limit
+	CompileTimeout       Code = "compile-time" // the compiler took longer than it may
+)
+
+// Refusal is the error of a module that is not run. Where names the place: a byte offset, a function index, an import
+// or an export; it is empty when the whole module is meant.
+type Refusal struct {
+	Code   Code
+	Where  string
+	Detail string
+	cause  error
+}
+
+func (r *Refusal) Error() string {
+	if r.Where == "" {
+		return "module refused: " + string(r.Code) + ": " + r.Detail
+	}
+	return "module refused: " + string(r.Code) + ": " + r.Where + ": " + r.Detail
+}
+
+// Unwrap gives the error that stopped the module while it was tried, such as ErrFuel; nil for static checks.
+func (r *Refusal) Unwrap() error { return r.cause }
+
+func byteOffset(at int) string      { return "byte " + strconv.Itoa(at) }
+func function(index int) string     { return "function " + strconv.Itoa(index) }
+func hex(b byte) string             { return fmt.Sprintf("%#02x", b) }
+func ofLimit(n, limit int64) string { return fmt.Sprintf("%d, the limit is %d", n, limit) }
+
+// check holds a decoded module to what may be imported, exported and reserved.
+func (m *module) check() *Refusal {
+	if !m.hasMemory {
+		return &Refusal{Code: MissingExport, Where: "export memory", Detail: "the module has no memory"}
+	}
+	if m.memory.min > maxMemoryPages {
+		return &Refusal{Code: Limit, Where: "memory", Detail: "pages: " + ofLimit(int64(m.memory.min), maxMemoryPages)}
+	}
+	for i, pages := range m.tableMins {
+		if pages > maxTableMin {
+			return &Refusal{Code: Limit, Where: fmt.Sprintf("table %d", i), Detail: "entries: " + ofLimit(int64(pages), maxTableMin)}
+		}
+	}
+	functions := int64(len(m.imports) + len(m.funcs))
+	if m.start >= functions {
+		return &Refusal{Code: Malformed, Where: "start", Detail: "the function index is out of range"}
+	}
+	for _, e := range m.elements {
+		for _, f := range e.funcs {
+			if int64(f) >= functions {
+				return &Refusal{Code: Malformed, Where: "elements", Detail: "a function index is out of range"}
+			}
+		}
+	}
+	if r := m.checkImports(); r != nil {
+		return r
+	}
+	return m.checkExports()
+}
+
+func (m *module) checkImports() *Refusal {
+	for _, f := range m.imports {
+		where := "import " + f.module + "." + f.name
+		want, ok := hostSignature(f.module, f.name)
+		if !ok {
+			return &Refusal{Code: ForbiddenImport, Where: where, Detail: "the platform offers no such function to guests"}
+		}
+		if got := m.types[f.typ]; string(got.params) != want.params || string(got.results) != want.results {
+			return &Refusal{Code: ForbiddenImport, Where: where, Detail: "the function has another type"}
+		}
+	}
+	return nil
+}
+
+// guestExports are the functions that the host calls, by name. The first of every pair in the signature are parameters.
+var guestExports = []struct {
+	name     string
+	typ      signature
+	optional bool
+}{
+	{name: "weir_abi", typ: signature{"", i32}},
+	{name: "weir_describe", typ: signature{"", i64}},
+	{name: "weir_in", typ: signature{i32, i32}},
+	{name: "weir_out", typ: signature{i32, i32}},
+	{name: "weir_batch", typ: signature{i32, i32}},
+	{name: "_initialize", optional: true},
+}
+
+func (m *module) checkExports() *Refusal {
+	byName := make(map[string]export, len(m.exports))
+	for _, e := range m.exports {
+		where := "export " + e.name
+		if strings.HasPrefix(e.name, reservedPrefix) {
+			return &Refusal{Code: ForbiddenExport, Where: where, Detail: "names that begin with " + reservedPrefix + " are reserved"}
+		}
+		if e.kind == kindFunc && int64(e.index) >= int64(len(m.imports)+len(m.funcs)) {
+			return &Refusal{Code: Malformed, Where: where, Detail: "the function index is out of range"}
+		}
+		byName[e.name] = e
+	}
+	if e, ok := byName["memory"]; !ok || e.kind != kindMemory {
+		return &Refusal{Code: MissingExport, Where: "export memory", Detail: "the module does not export its memory"}
+	}
+	for _, want := range guestExports {
+		e, ok := byName[want.name]
+		if !ok && want.optional {
+			continue
+		}
+		where := "export " + want.name
+		if !ok || e.kind != kindFunc {
+			return &Refusal{Code: MissingExport, Where: where, Detail: "the module does not export this function; build it with a Weir SDK"}
+		}
+		if t := m.functionType(e.index); string(t.params) != want.typ.params || string(t.results) != want.typ.results {
+			return &Refusal{Code: MissingExport, Where: where, Detail: "the function has another type"}
+		}
+	}
+	return nil
+}
+
+func (m *module) exported(name string) bool {
+	for _, e := range m.exports {
+		if e.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// functionType is the type of a function by its index, which is in range.
+func (m *module) functionType(index uint32) funcType {
+	if int(index) < len(m.imports) {
+		return m.types[m.imports[index].typ]
+	}
+	return m.types[m.funcs[int(index)-len(m.imports)]]
+}

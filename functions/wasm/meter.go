@@ -1,0 +1,261 @@
+package wasm
+
+// How execution is charged.
+//
+// A function's instructions are cut into pieces. A piece is charged, whole and in advance, where it begins; what can be
+// reached without passing that place begins a piece of its own. So the places are: the entry of a function, the header
+// of every loop, the instruction after which a piece is full, and the end of every block that was opened before such a
+// cut, because a branch may skip the cut. Small blocks without a cut cost nothing of their own.
+//
+// Without the cuts, a jump back in standard-Go code would be charged with the whole function: Go compiles a function
+// with jumps to one loop around a br_table.
+//
+// Entries of functions that call and headers of loops also check: below zero, the host is called. Between two checks
+// runs at most one pass over one function.
+
+// Costs in units of fuel. An instruction costs 1; structure (block, loop, else, end, nop) costs nothing.
+const (
+	costCall = 4
+	// costGrow covers the system call behind memory.grow; the limit of the memory bounds how many pages it touches.
+	costGrow = 4096
+	// bulkShift: bulk memory and table instructions cost one unit per 2^bulkShift bytes or elements.
+	bulkShift = 2
+	// pieceCost is where a piece is full: what a branch may be charged too much.
+	pieceCost = 256
+)
+
+// What one frame takes of the call depth, so that the depth bounds the bytes of wazero's stack: a unit is a small
+// frame, and functions with many locals or long bodies (which may keep many operands alive) count more.
+const (
+	depthSlots        = 64
+	depthInstructions = 1024
+)
+
+type editKind uint8
+
+const (
+	editCharge editKind = iota // arg: piece
+	editReturn                 // arg: how many blocks are open
+	editCall                   // arg: function index
+	editRef                    // arg: function index
+	editBulk                   // the count on top of the stack is charged
+)
+
+// edit is one place where the rewriter departs from the code: drop bytes of it are replaced.
+type edit struct {
+	at   int32 // offset in the code
+	drop int32
+	arg  uint32
+	kind editKind
+}
+
+type piece struct {
+	cost    uint32
+	checked bool
+}
+
+// plan is how one function is rewritten. edits are in order of their place; the entry's charge is not among them.
+type plan struct {
+	edits        []edit
+	pieces       []piece
+	instructions uint32
+	nesting      int
+	calls        bool // it calls: it takes part in recursion, so depth is counted and its entry checks
+	loops        bool
+	bulk         bool
+}
+
+// openBlock is one entry of the control stack.
+type openBlock struct {
+	op    byte
+	piece int32 // the piece in which it was opened
+	cut   bool  // a piece began in its first arm
+}
+
+// planner walks the code of one function.
+type planner struct {
+	plan
+	c      *cursor
+	blocks []openBlock
+	piece  int32 // current
+	linear bool  // nothing so far can have branched: the first loop is reached for sure
+}
+
+// planFunction walks one function's code. It checks nesting and which instructions are allowed, not types.
+func (m *module) planFunction(i int) (plan, *Refusal) {
+	b := &m.bodies[i]
+	w := planner{c: &cursor{b: b.code, base: b.at}, linear: true}
+	w.pieces = append(w.pieces, piece{checked: true})
+	w.blocks = append(w.blocks, openBlock{op: opBlock})
+	for !w.c.done() && len(w.blocks) > 0 {
+		w.instruction(m)
+	}
+	if w.c.refusal == nil && (len(w.blocks) > 0 || !w.c.done()) {
+		w.c.fail(Malformed, "a function's blocks do not end with its code")
+	}
+	if r := w.c.refusal; r != nil {
+		r.Where = function(len(m.imports)+i) + ", " + r.Where
+		return plan{}, r
+	}
+	if !w.calls && !w.loops {
+		w.pieces[0].checked = false
+	}
+	return w.plan, nil
+}
+
+func (w *planner) instruction(m *module) {
+	at := w.c.at
+	op := w.c.u8()
+	misc := w.index(op, at, m)
+	if op == opTableSet || op == opMisc && reshapes(misc) {
+		m.reshapes = true
+	}
+	if w.c.refusal != nil {
+		return
+	}
+	w.instructions++
+	switch op {
+	case opIf:
+		w.spend(1, at)
+		w.linear = false
+		w.open(op)
+	case opBlock, opLoop:
+		w.open(op)
+	case opElse:
+		w.elseArm()
+		return
+	case opEnd:
+		w.end()
+		return
+	case opNop:
+		return
+	case opReturn:
+		w.spend(1, at)
+		w.edits = append(w.edits, edit{at: int32(at), drop: 1, kind: editReturn, arg: uint32(len(w.blocks) - 1)})
+		w.linear = false
+	case opMemoryGrow:
+		w.spend(costGrow, at)
+	case opMisc:
+		w.spend(1, at)
+		if bulk(misc) {
+			w.bulk = true
+			w.edits = append(w.edits, edit{at: int32(at), kind: editBulk})
+		}
+	case opBr, opBrIf, opBrTable:
+		w.spend(1, at)
+		w.linear = false
+	case opCall, opCallIndirect:
+	default:
+		w.spend(1, at)
+	}
+}
+
+// index skips the immediates of an instruction, and notes those that hold a function index.
+func (w *planner) index(op byte, at int, m *module) (misc uint32) {
+	switch op {
+	case opCall, opRefFunc:
+		f := w.c.u32()
+		if int64(f) >= int64(len(m.imports)+len(m.funcs)) {
+			w.c.fail(Malformed, "a function index is out of range")
+			return 0
+		}
+		kind := editRef
+		if op == opCall {
+			kind = editCall
+			w.call(at)
+		}
+		w.edits = append(w.edits, edit{at: int32(at), drop: int32(w.c.at - at), kind: kind, arg: f})
+	case opCallIndirect:
+		w.c.immediates(op)
+		w.call(at)
+	default:
+		return w.c.immediates(op)
+	}
+	return 0
+}
+
+func (w *planner) call(at int) {
+	w.spend(costCall, at)
+	w.calls = true
+	w.linear = false
+}
+
+// spend adds an instruction to the current piece, or begins a piece with it.
+func (w *planner) spend(cost uint32, at int) {
+	if w.pieces[w.piece].cost >= pieceCost {
+		w.begin(at, false)
+	}
+	w.pieces[w.piece].cost += cost
+}
+
+func (w *planner) begin(at int, checked bool) {
+	w.piece = int32(len(w.pieces))
+	w.pieces = append(w.pieces, piece{checked: checked})
+	w.edits = append(w.edits, edit{at: int32(at), kind: editCharge, arg: uint32(w.piece)})
+}
+
+func (w *planner) open(op byte) {
+	w.blocks = append(w.blocks, openBlock{op: op, piece: w.piece})
+	if len(w.blocks) > maxNesting {
+		w.c.fail(Limit, "nesting: "+ofLimit(int64(len(w.blocks)), maxNesting))
+		return
+	}
+	w.nesting = max(w.nesting, len(w.blocks))
+	if op != opLoop {
+		return
+	}
+	w.begin(w.c.at, true)
+	w.loops = true
+	if w.linear {
+		w.pieces[0].checked = false
+		w.linear = false
+	}
+}
+
+func (w *planner) elseArm() {
+	b := &w.blocks[len(w.blocks)-1]
+	if b.op != opIf {
+		w.c.fail(Malformed, "an else without an if")
+		return
+	}
+	b.op = opElse
+	if w.piece != b.piece {
+		b.cut = true
+		w.begin(w.c.at, false)
+	}
+}
+
+func (w *planner) end() {
+	b := w.blocks[len(w.blocks)-1]
+	w.blocks = w.blocks[:len(w.blocks)-1]
+	if b.op == opLoop {
+		w.piece = b.piece
+		return
+	}
+	if (w.piece != b.piece || b.cut) && len(w.blocks) > 0 {
+		w.begin(w.c.at, false)
+	}
+}
+
+// plan walks every function. It comes before wazero's validation, which is itself slow on deep nesting.
+func (m *module) plan() ([]plan, *Refusal) {
+	plans := make([]plan, len(m.bodies))
+	squares := 0
+	for i := range m.bodies {
+		var r *Refusal
+		if plans[i], r = m.planFunction(i); r != nil {
+			return nil, r
+		}
+		if squares += plans[i].nesting * plans[i].nesting; squares > maxNestingSquares {
+			return nil, &Refusal{Code: Limit, Where: function(len(m.imports) + i),
+				Detail: "squares of the nesting of all functions: " + ofLimit(int64(squares), maxNestingSquares)}
+		}
+	}
+	return plans, nil
+}
+
+// frame is what one activation of function i takes of the call depth.
+func (m *module) frame(i int, p *plan) int64 {
+	slots := m.bodies[i].localCount + uint64(len(m.types[m.funcs[i]].params))
+	return 1 + int64(slots/depthSlots) + int64(p.instructions/depthInstructions)
+}

@@ -1,0 +1,174 @@
+package wasm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/sdk/abi"
+)
+
+const (
+	// trialFuel bounds what a module runs while it is deployed. A standard-Go guest with json and fmt initialises itself
+	// within 10 million units; in the interpreter this limit is a few seconds.
+	trialFuel = 200_000_000
+	// trialMemory bounds the memory of that run.
+	trialMemory = 256 << 20
+	// maxDescription bounds what weir_describe returns.
+	maxDescription = 1 << 20
+)
+
+// trial is what a first run in the interpreter found out about a module.
+type trial struct {
+	description functions.Description
+	bake        *baked // nil when the module cannot or need not be pre-initialised
+	image       []byte
+	in, out     buffer
+}
+
+// try runs a metered module in the interpreter, because compiling twice would cost seconds: its start function,
+// _initialize, weir_abi, weir_describe, and for a guest that will be pre-initialised an empty batch, so that what a guest
+// does only once is part of the image.
+func try(ctx context.Context, w *metered) (t *trial, err error) {
+	bakeable := w.m.bakeable()
+	rt := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(wazero.NewRuntimeConfigInterpreter()))
+	defer func() { err = errors.Join(err, rt.Close(ctx)) }()
+	if err := instantiateHost(ctx, rt); err != nil {
+		return nil, err
+	}
+	code, err := rt.CompileModule(ctx, w.encode(variant{exportGlobals: bakeable}))
+	if err != nil {
+		return nil, fmt.Errorf("interpret metered module: %w", err)
+	}
+	limits := Limits{Memory: trialMemory, ModuleMemory: trialMemory, Fuel: trialFuel}.withDefaults()
+	linear, err := reserve(int64(w.m.memory.min)*wasmPage, limits.Memory, &ledger{limit: limits.ModuleMemory}, nil)
+	if err != nil {
+		return nil, &Refusal{Code: Limit, Where: "memory", Detail: err.Error(), cause: err}
+	}
+	i, err := launch(ctx, rt, code, linear, limits, nil)
+	if err != nil {
+		return nil, &Refusal{Code: InitFailed, Detail: err.Error(), cause: err}
+	}
+	defer i.Close()
+	t = &trial{}
+	if err := t.run(i, bakeable); err != nil {
+		return nil, err
+	}
+	if bakeable {
+		t.bakeFrom(w, i)
+	}
+	return t, nil
+}
+
+func (t *trial) run(i *Instance, warm bool) error {
+	if err := i.boot(); err != nil {
+		return initFailed("initialisation", err)
+	}
+	i.begin()
+	defer i.finish()
+	version, err := i.ask("weir_abi", 0)
+	if err != nil {
+		return initFailed("weir_abi", err)
+	}
+	if int32(version) != abi.Version {
+		return &Refusal{Code: WrongABI, Where: "weir_abi",
+			Detail: fmt.Sprintf("the module speaks version %d, this server speaks %d; rebuild it with the SDK of this server", int32(version), abi.Version)}
+	}
+	place, err := i.ask("weir_describe", 0)
+	if err != nil {
+		return initFailed("weir_describe", err)
+	}
+	if t.description, err = describe(i, place); err != nil {
+		return err
+	}
+	t.in, t.out = i.in, i.out
+	if !warm {
+		return nil
+	}
+	var empty abi.Batch
+	empty.Reset(0, 0)
+	if _, err := i.Call(empty.Bytes()); err != nil {
+		return initFailed("weir_batch", err)
+	}
+	return nil
+}
+
+func initFailed(where string, err error) error {
+	detail := err.Error()
+	var f *Failure
+	if errors.As(err, &f) && f.Stderr != "" {
+		detail += "; it wrote: " + f.Stderr
+	}
+	return &Refusal{Code: InitFailed, Where: where, Detail: detail, cause: err}
+}
+
+// describe reads and checks the document that weir_describe left at place.
+func describe(i *Instance, place uint64) (d functions.Description, err error) {
+	refuse := func(detail string) error {
+		return &Refusal{Code: BadDescription, Where: "weir_describe", Detail: detail}
+	}
+	at, n := uint32(place>>32), uint32(place)
+	if n > maxDescription {
+		return d, refuse("bytes: " + ofLimit(int64(n), maxDescription))
+	}
+	text, ok := i.memory.Read(at, n)
+	if !ok {
+		return d, refuse("the document lies outside of the memory")
+	}
+	if err := json.Unmarshal(text, &d); err != nil {
+		return d, refuse(err.Error())
+	}
+	if d.ABI != abi.Version {
+		return d, &Refusal{Code: WrongABI, Where: "weir_describe", Detail: fmt.Sprintf("the module speaks version %d, this server speaks %d", d.ABI, abi.Version)}
+	}
+	if len(d.Functions) == 0 {
+		return d, refuse("it names no function")
+	}
+	for k, f := range d.Functions {
+		if slices.ContainsFunc(d.Functions[:k], func(other functions.FunctionSpec) bool { return other.Type == f.Type }) {
+			return d, refuse(fmt.Sprintf("function type %s is named twice", f.Type))
+		}
+		if f.Type == (functions.TypeName{}) {
+			return d, refuse(fmt.Sprintf("function %d has no type", k))
+		}
+		for s, state := range f.States {
+			if state.Name == "" || slices.ContainsFunc(f.States[:s], func(other functions.StateSpec) bool { return other.Name == state.Name }) {
+				return d, refuse(fmt.Sprintf("function type %s: state %q is empty or named twice", f.Type, state.Name))
+			}
+		}
+	}
+	return d, nil
+}
+
+// bakeable says whether memory and globals are all that a standard-Go guest changes while it initialises itself. Go
+// writes no passive segments, and no instruction that changes a table.
+func (m *module) bakeable() bool {
+	if !m.standard || m.passive || m.reshapes {
+		return false
+	}
+	for _, g := range m.globals {
+		if g.mutable && g.typ != typeI32 && g.typ != typeI64 && g.typ != typeF32 && g.typ != typeF64 {
+			return false
+		}
+	}
+	return true
+}
+
+// bakeFrom takes memory and globals of an instance that has run.
+func (t *trial) bakeFrom(w *metered, i *Instance) {
+	memory, _ := i.memory.Read(0, i.memory.Size()) // all of it: cannot fail
+	t.image = slices.Clone(memory)
+	t.bake = &baked{globals: make([]uint64, len(w.m.globals)), pages: i.memory.Size() / wasmPage}
+	for k, g := range w.m.globals {
+		if g.mutable {
+			t.bake.globals[k] = i.guest.ExportedGlobal(globalName(k)).(api.Global).Get()
+		}
+	}
+	t.in, t.out = i.in, i.out
+}
