@@ -105,14 +105,33 @@ func upload(t *testing.T, server *httptest.Server, rest string) string {
 
 func jobDocument(t *testing.T, name, digest string) string {
 	t.Helper()
-	document, err := json.Marshal(functions.Job{
-		Name: name, Namespace: "default", Parallelism: 2, KeyGroups: 128, Delivery: functions.ExactlyOnce,
-		Modules: []functions.Module{{File: "counter.wasm", Digest: digest, Memory: 64 << 20, DeadLetter: "dead"}},
-	})
+	job, err := functions.ParseJob([]byte(jobText(name, "counter.wasm")), "module.yaml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job.Modules[0].Digest = digest
+	document, err := json.Marshal(job)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(document)
+}
+
+func jobText(name, file string) string {
+	return "kind: weir.v1/job\nspec: {name: " + name + "}\n---\nkind: weir.v1/module\nspec: {file: \"" + file + "\"}\n"
+}
+
+func TestAModuleYAMLIsTakenAsItsTextButReadsNothingOfTheServer(t *testing.T) {
+	server := serve(t, &deploytest.Controller{})
+	text := jobText("ads", upload(t, server, "one"))
+	if r := call(t, server, "PUT", "/v1/jobs/ads", "application/yaml", text); r.status != http.StatusOK {
+		t.Errorf("deploy: %d %s", r.status, r.body)
+	}
+	leak := strings.Replace(text, "name: ads", "name: \"${env:HOME}\"", 1)
+	r := call(t, server, "PUT", "/v1/jobs/ads", "application/yaml", leak)
+	if r.status != http.StatusUnprocessableEntity || !strings.Contains(r.body, "module.yaml:2:") {
+		t.Errorf("reference: %d %s", r.status, r.body)
+	}
 }
 
 func TestAJobIsDeployedListedAndRolledBack(t *testing.T) {
@@ -201,6 +220,7 @@ func TestBadRequestsAreRefusedWithAProblemAndChangeNothing(t *testing.T) {
 		{"digest that is a path", "GET", "/v1/modules/..%2F..%2Fetc", "", "", 404, "no-such-module"},
 		{"job that is not JSON", "PUT", "/v1/jobs/ads", "application/json", "{", 422, "job-malformed"},
 		{"job with an unknown field", "PUT", "/v1/jobs/ads", "application/json", `{"nmae":"ads"}`, 422, "job-malformed"},
+		{"job whose module.yaml has an unknown field", "PUT", "/v1/jobs/ads", "application/yaml", "kind: weir.v1/job\nspec: {nmae: ads}", 422, "job-invalid"},
 		{"job of another type", "PUT", "/v1/jobs/ads", "text/plain", "x", 415, "content-type"},
 		{"job with another name", "PUT", "/v1/jobs/ads", "", jobDocument(t, "other", good), 422, "job-name"},
 		{"job without modules", "PUT", "/v1/jobs/ads", "", `{"name":"ads"}`, 422, "job-empty"},

@@ -37,7 +37,7 @@ func (a *API) registerJobs(api huma.API) {
 		BodyReadTimeout:  bodyTimeout,
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 			"application/json": {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[functions.Job](), true, "Job")},
-			"application/yaml": {Schema: &huma.Schema{Type: huma.TypeString, Description: "module.yaml, with the digest of each module"}},
+			"application/yaml": {Schema: &huma.Schema{Type: huma.TypeString, Description: "A module.yaml whose modules have their digest as file."}},
 		}},
 		Errors: []int{http.StatusConflict, http.StatusUnprocessableEntity},
 	}, a.deploy)
@@ -118,6 +118,9 @@ func (a *API) complete(ctx context.Context, name string, job *functions.Job) err
 	}
 	for i := range job.Modules {
 		m := &job.Modules[i]
+		if m.Digest == "" && validDigest(m.File) {
+			m.Digest = m.File // module.yaml has no other place for it
+		}
 		if m.Digest == "" {
 			return newProblem(http.StatusUnprocessableEntity, "module-digest", "a module has no digest",
 				fmt.Sprintf("upload %s with POST /v1/modules and set its digest", m.File))
