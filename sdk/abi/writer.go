@@ -54,13 +54,14 @@ func (w *Writer) Group() {
 // Op adds an op of the open message; its Message is ignored. Target, Topic and Type are at most 64 KiB - 1, which the
 // caller checks.
 func (w *Writer) Op(op *Op) {
-	size := pad8(opHeader + len(op.Target) + len(op.Key) + len(op.Value) + len(op.Topic) + len(op.Type) + len(op.Ext))
-	h := w.reserve(size)
-	if h == nil {
+	size := (opHeader + len(op.Target) + len(op.Key) + len(op.Value) + len(op.Topic) + len(op.Type) + len(op.Ext) + 7) &^ 7
+	if size > len(w.out)-w.at {
+		w.full = true
 		return
 	}
+	b := w.out[w.at : w.at+size]
+	w.at += size
 	w.ops++
-	padTail(h)
 	flags := uint64(0)
 	if op.NoKey {
 		flags |= flagNoKey
@@ -68,17 +69,21 @@ func (w *Writer) Op(op *Op) {
 	if op.NoValue {
 		flags |= flagNoValue
 	}
-	le.PutUint64(h, uint64(size)|uint64(op.Kind)<<32|flags<<40|uint64(len(op.Target))<<48)
+	le.PutUint64(b[size-8:], 0)
+	h := (*[opHeader]byte)(b)
+	le.PutUint64(h[:], uint64(size)|uint64(op.Kind)<<32|flags<<40|uint64(len(op.Target))<<48)
 	le.PutUint64(h[8:], uint64(w.done)|uint64(len(op.Key))<<32)
 	le.PutUint64(h[16:], uint64(len(op.Value))|uint64(len(op.Topic))<<32|uint64(len(op.Type))<<48)
 	le.PutUint64(h[24:], uint64(len(op.Ext)))
 	le.PutUint64(h[32:], uint64(op.Delay))
-	at := opHeader + copy(h[opHeader:], op.Target)
-	at += copy(h[at:], op.Key)
-	at += copy(h[at:], op.Value)
-	at += copy(h[at:], op.Topic)
-	at += copy(h[at:], op.Type)
-	copy(h[at:], op.Ext)
+	at := opHeader + copy(b[opHeader:], op.Target)
+	at += copy(b[at:], op.Key)
+	at += copy(b[at:], op.Value)
+	if len(op.Topic)+len(op.Type)+len(op.Ext) > 0 {
+		at += copy(b[at:], op.Topic)
+		at += copy(b[at:], op.Type)
+		copy(b[at:], op.Ext)
+	}
 }
 
 // Commit ends a message that succeeded.

@@ -30,9 +30,10 @@ type Call struct {
 	seeded   bool
 	pcg      *rand.PCG
 	rand     *rand.Rand
-	digits   [20]byte // of an int64 in text
-	headers  []byte   // of records under way
-	op       abi.Op
+	digits   [20]byte // of an int64 in text, flush right
+	record   Record
+	send     abi.Op // what stays from one send to the next is never set again
+	reply    abi.Op // the same
 }
 
 // Origin says where a message came from.
@@ -47,10 +48,16 @@ const (
 // Address is a function type, "namespace/name", and a key.
 type Address struct{ Type, Key string }
 
-var (
-	errReplied = errors.New("the invocation has replied already")
-	errTooLong = errors.New("a function type, egress, topic, value type or header name is longer than 65535 bytes")
-)
+var errReplied = errors.New("the invocation has replied already")
+
+// prepare readies the call for a guest, once.
+func (c *Call) prepare(g *Guest) {
+	c.guest = g
+	c.slots = make([]slot, len(registered.states))
+	c.record.call, c.record.op.Kind = c, abi.Egress
+	c.send.Kind = abi.Send
+	c.reply.Kind, c.reply.NoKey = abi.Reply, true
+}
 
 // Function is the called function type, "namespace/name".
 func (c *Call) Function() string { return c.function.name }
@@ -126,45 +133,46 @@ func (c *Call) Headers() iter.Seq2[string, []byte] {
 // Send sends a number to the function of that type at key. A message sent is delivered once the invocation has succeeded;
 // messages from one address to another keep their order.
 func (c *Call) Send(function, key string, n int64) {
-	c.send(function, key, "", strconv.AppendInt(c.digits[:0], n, 10))
+	c.sendValue(function, key, "", c.decimal(n))
 }
 
 // SendString is Send with text.
-func (c *Call) SendString(function, key, s string) { c.send(function, key, "", bytesOf(s)) }
+func (c *Call) SendString(function, key, s string) { c.sendValue(function, key, "", bytesOf(s)) }
 
 // SendBytes is Send with bytes, which it copies.
-func (c *Call) SendBytes(function, key string, value []byte) { c.send(function, key, "", value) }
+func (c *Call) SendBytes(function, key string, value []byte) { c.sendValue(function, key, "", value) }
 
 // SendJSON is Send with v as JSON. A v that JSON cannot hold fails the invocation.
 func (c *Call) SendJSON(function, key string, v any) {
 	if text, ok := c.json(v); ok {
-		c.send(function, key, "", text)
+		c.sendValue(function, key, "", text)
 	}
 }
 
 // SendTyped is SendBytes with the name of the value's type, for functions written with StateFun's SDKs.
 func (c *Call) SendTyped(function, key, valueType string, value []byte) {
-	c.send(function, key, valueType, value)
+	c.sendValue(function, key, valueType, value)
 }
 
-func (c *Call) send(function, key, valueType string, value []byte) {
-	if max(len(function), len(valueType)) > 0xFFFF {
+func (c *Call) sendValue(function, key, valueType string, value []byte) {
+	if len(function) > maxName || len(valueType) > maxName {
 		c.fail(errTooLong)
 		return
 	}
-	c.op = abi.Op{Kind: abi.Send, Target: bytesOf(function), Key: bytesOf(key), Value: value, Type: bytesOf(valueType)}
-	c.guest.writer.Op(&c.op)
+	op := &c.send
+	op.Target, op.Key, op.Value, op.Type = bytesOf(function), bytesOf(key), value, bytesOf(valueType)
+	c.guest.writer.Op(op)
 }
 
 // Reply answers the request with a number, once its effects are durable. Without a request nobody hears it. A second reply is
 // an error, which also fails the invocation.
-func (c *Call) Reply(n int64) error { return c.reply(strconv.AppendInt(c.digits[:0], n, 10)) }
+func (c *Call) Reply(n int64) error { return c.replyValue(c.decimal(n)) }
 
 // ReplyString is Reply with text.
-func (c *Call) ReplyString(s string) error { return c.reply(bytesOf(s)) }
+func (c *Call) ReplyString(s string) error { return c.replyValue(bytesOf(s)) }
 
 // ReplyBytes is Reply with bytes, which it copies.
-func (c *Call) ReplyBytes(value []byte) error { return c.reply(value) }
+func (c *Call) ReplyBytes(value []byte) error { return c.replyValue(value) }
 
 // ReplyJSON is Reply with v as JSON.
 func (c *Call) ReplyJSON(v any) error {
@@ -172,17 +180,17 @@ func (c *Call) ReplyJSON(v any) error {
 	if !ok {
 		return c.err
 	}
-	return c.reply(text)
+	return c.replyValue(text)
 }
 
-func (c *Call) reply(value []byte) error {
+func (c *Call) replyValue(value []byte) error {
 	if c.replied {
 		c.fail(errReplied)
 		return errReplied
 	}
 	c.replied = true
-	c.op = abi.Op{Kind: abi.Reply, Value: value, NoKey: true}
-	c.guest.writer.Op(&c.op)
+	c.reply.Value = value
+	c.guest.writer.Op(&c.reply)
 	return nil
 }
 
@@ -199,6 +207,28 @@ func (c *Call) fail(err error) {
 	if c.err == nil {
 		c.err = err
 	}
+}
+
+// decimal is n in text, valid until the next call. It is half the work of strconv.AppendInt, which counts in a module.
+func (c *Call) decimal(n int64) []byte {
+	u := uint64(n)
+	if n < 0 {
+		u = -u
+	}
+	i := len(c.digits)
+	for {
+		i--
+		c.digits[i] = '0' + byte(u%10)
+		u /= 10
+		if u == 0 {
+			break
+		}
+	}
+	if n < 0 {
+		i--
+		c.digits[i] = '-'
+	}
+	return c.digits[i:]
 }
 
 func (c *Call) json(v any) ([]byte, bool) {
@@ -226,8 +256,7 @@ func (c *Call) touch(s *slot) {
 
 // begin readies the call for the message just read.
 func (c *Call) begin() {
-	c.err, c.replied, c.seeded = nil, false, false
-	c.headers = c.headers[:0]
+	c.err, c.replied, c.seeded, c.record.open = nil, false, false, false
 }
 
 func (c *Call) commit() {

@@ -70,45 +70,54 @@ const maxQuoted = 64
 
 // parseInt reads decimal text, surrounded by white space as a terminal or a file leaves it, or StateFun's long and int.
 func parseInt(typ, v []byte) (int64, error) {
-	switch string(typ) {
-	case typeLong:
-		if len(v) == 0 {
-			return 0, nil
+	if len(typ) > 0 {
+		switch string(typ) {
+		case typeLong:
+			return parseWrapped(v, 1<<3|1, 8, typeLong)
+		case typeInt:
+			n, err := parseWrapped(v, 1<<3|5, 4, typeInt)
+			return int64(int32(n)), err
 		}
-		if len(v) == 9 && v[0] == 1<<3|1 {
-			return int64(binary.LittleEndian.Uint64(v[1:])), nil
-		}
-		return 0, notA(typeLong, v)
-	case typeInt:
-		if len(v) == 0 {
-			return 0, nil
-		}
-		if len(v) == 5 && v[0] == 1<<3|5 {
-			return int64(int32(binary.LittleEndian.Uint32(v[1:]))), nil
-		}
-		return 0, notA(typeInt, v)
 	}
-	n, ok := parseDecimal(bytes.TrimSpace(v))
-	if !ok {
-		return 0, notA("64-bit integer", v)
+	if n, ok := parseDecimal(v); ok {
+		return n, nil
 	}
-	return n, nil
+	if n, ok := parseDecimal(bytes.TrimSpace(v)); ok {
+		return n, nil
+	}
+	return 0, notA("64-bit integer", v)
 }
 
-// parseDecimal reads -?[0-9]+ within the range of int64, as the strconv it replaces does with an allocation less.
+// parseWrapped reads the one fixed-size field of a wrapper: its tag and size bytes, or nothing for zero.
+func parseWrapped(v []byte, tag byte, size int, typ string) (int64, error) {
+	if len(v) == 0 {
+		return 0, nil
+	}
+	if len(v) != 1+size || v[0] != tag {
+		return 0, notA(typ, v)
+	}
+	var n uint64
+	for i := size; i > 0; i-- {
+		n = n<<8 | uint64(v[i])
+	}
+	return int64(n), nil
+}
+
+// parseDecimal reads -?[0-9]+ within the range of int64. It works on bytes in place, where strconv wants a string.
 func parseDecimal(b []byte) (int64, bool) {
 	negative := len(b) > 0 && b[0] == '-'
 	if negative {
 		b = b[1:]
 	}
+	const safe = 18 // so many digits always fit
 	if len(b) == 0 {
 		return 0, false
 	}
 	const limit = 1 << 63 // the magnitude of the least int64
 	var n uint64
-	for _, c := range b {
+	for i, c := range b {
 		d := uint64(c - '0')
-		if d > 9 || n > (limit-d)/10 {
+		if d > 9 || i >= safe && n > (limit-d)/10 {
 			return 0, false
 		}
 		n = n*10 + d

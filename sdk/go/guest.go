@@ -53,8 +53,7 @@ func (g *Guest) prepare() {
 		return
 	}
 	registered.resolve()
-	g.call.guest = g
-	g.call.slots = make([]slot, len(registered.states))
+	g.call.prepare(g)
 	g.ready = true
 }
 
@@ -124,6 +123,9 @@ func (g *Guest) run() {
 		err := c.function.call(c)
 		if err == nil {
 			err = c.err
+		}
+		if err == nil && c.record.open {
+			err = errUnput
 		}
 		if err != nil {
 			code := uint16(abi.CodeError)
