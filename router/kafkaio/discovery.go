@@ -139,27 +139,27 @@ func (i *Ingress) discover(ctx context.Context) error {
 func (i *Ingress) round(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	md, err := i.adm.Metadata(ctx, i.rules.names()...)
+	topics, err := metadata(ctx, i.cl, i.rules.names())
 	if err != nil {
-		return 0, fmt.Errorf("ask for topics: %w", err)
+		return 0, err
 	}
-	wait, err := i.absent(ctx, md.Topics)
+	wait, err := i.absent(ctx, topics)
 	if err != nil {
 		return 0, err
 	}
 	var found []partitionKey
-	for name, t := range md.Topics {
+	for name, t := range topics {
 		rule := i.rules.match(name)
-		if rule < 0 || t.Err != nil || t.IsInternal || len(t.Partitions) == 0 {
+		if rule < 0 || t.err != nil || t.internal || len(t.leaders) == 0 {
 			continue
 		}
-		id := [16]byte(t.ID)
+		id := t.id
 		if was, ok := i.finder.ids[name]; ok && was != id && was != [16]byte{} && id != [16]byte{} {
-			return 0, fmt.Errorf("%w: topic %s has id %s, the checkpoint's position is of %s", router.ErrTopicGone, name, t.ID, kadm.TopicID(was))
+			return 0, fmt.Errorf("%w: topic %s has id %s, the checkpoint's position is of %s", router.ErrTopicGone, name, kadm.TopicID(id), kadm.TopicID(was))
 		}
 		i.finder.ids[name] = id
-		for p := range t.Partitions {
-			if key := (partitionKey{name, p}); i.owns(key) && (i.sources[key] == nil || i.finder.resume[key]) {
+		for p := range t.leaders {
+			if key := (partitionKey{name, int32(p)}); i.owns(key) && (i.sources[key] == nil || i.finder.resume[key]) {
 				found = append(found, key)
 			}
 		}
@@ -172,18 +172,24 @@ func (i *Ingress) round(ctx context.Context) (time.Duration, error) {
 }
 
 // absent handles topics that are read, or wanted by name, and are not there. A short wait says that some are missing.
-func (i *Ingress) absent(ctx context.Context, topics kadm.TopicDetails) (time.Duration, error) {
+func (i *Ingress) absent(ctx context.Context, topics map[string]seen) (time.Duration, error) {
 	wait := router.DiscoveryInterval
-	there := func(name string) bool { return topics.Has(name) && topics[name].Err == nil }
+	there := func(name string) bool {
+		s, ok := topics[name]
+		return ok && s.err == nil
+	}
 	for name := range i.finder.ids {
 		if there(name) {
 			delete(i.finder.missing, name)
 			continue
 		}
-		if err := topics[name].Err; isAuth(err) {
+		if err := topics[name].err; isAuth(err) {
 			return 0, fmt.Errorf("read topic %s: %w", name, authError(err))
 		}
 		wait = goneInterval
+		if s, ok := topics[name]; ok && !errors.Is(s.err, kerr.UnknownTopicOrPartition) {
+			continue // the answer heals by itself
+		}
 		if i.finder.missing[name]++; i.finder.missing[name] >= goneRounds {
 			return 0, fmt.Errorf("%w: topic %s does not exist", router.ErrTopicGone, name)
 		}
@@ -196,7 +202,7 @@ func (i *Ingress) absent(ctx context.Context, topics kadm.TopicDetails) (time.Du
 			continue
 		}
 		wait = goneInterval
-		if err := topics[r.topic].Err; isAuth(err) {
+		if err := topics[r.topic].err; isAuth(err) {
 			return 0, fmt.Errorf("read topic %s: %w", r.topic, authError(err))
 		}
 		if r.create > 0 {

@@ -225,13 +225,13 @@ func (e *Egress) look(ctx context.Context) error {
 		return nil
 	}
 	for try := 1; ; try++ {
-		md, err := e.adm.Metadata(ctx, names...)
+		topics, err := metadata(ctx, e.cl, names)
 		if err != nil {
-			return fmt.Errorf("ask for topics: %w", err)
+			return err
 		}
 		created := false
 		for _, t := range e.declared {
-			if d := md.Topics[t.Name]; t.Create > 0 && errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
+			if t.Create > 0 && errors.Is(topics[t.Name].err, kerr.UnknownTopicOrPartition) {
 				if err := createTopic(ctx, e.adm, t.Name, t.Create, nil); err != nil {
 					return err
 				}
@@ -239,7 +239,8 @@ func (e *Egress) look(ctx context.Context) error {
 			}
 		}
 		if !created {
-			return e.learn(ctx, md.Topics)
+			e.learn(ctx, topics)
+			return nil
 		}
 		if err := pause(ctx, try+3); err != nil {
 			return err
@@ -248,29 +249,21 @@ func (e *Egress) look(ctx context.Context) error {
 }
 
 // learn replaces what is known by what the metadata says. A topic whose answer is an error that heals keeps its entry.
-func (e *Egress) learn(ctx context.Context, topics kadm.TopicDetails) error {
+func (e *Egress) learn(ctx context.Context, topics map[string]seen) {
 	before, after := e.topics.Load(), map[string]*topic{}
 	var unsized []string
-	for name, d := range topics {
+	for name, s := range topics {
 		var old *topic
 		if before != nil {
 			old = (*before)[name]
 		}
-		if d.Err != nil {
-			if isAuth(d.Err) {
-				e.cfg.Log.Warn("topic may not be written to", "topic", name, "err", d.Err)
-			} else if old != nil && !errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
+		if s.err != nil {
+			if old != nil && !errors.Is(s.err, kerr.UnknownTopicOrPartition) && !isAuth(s.err) {
 				after[name] = old
 			}
 			continue
 		}
-		t := &topic{name: name, id: d.ID, leaders: make([]int32, len(d.Partitions)), maxBytes: defaultMaxBytes, codec: e.declared[name].Compression}
-		for p, pd := range d.Partitions {
-			if p < 0 || int(p) >= len(t.leaders) {
-				return fmt.Errorf("metadata of topic %s: partition %d of %d", name, p, len(t.leaders))
-			}
-			t.leaders[p] = pd.Leader
-		}
+		t := &topic{name: name, id: s.id, leaders: s.leaders, maxBytes: defaultMaxBytes, codec: e.declared[name].Compression}
 		if old != nil {
 			t.maxBytes = old.maxBytes
 		}
@@ -293,5 +286,4 @@ func (e *Egress) learn(ctx context.Context, topics kadm.TopicDetails) error {
 		}
 	}
 	e.topics.Store(&after)
-	return nil
 }
