@@ -106,9 +106,10 @@ type Tag uint8
 const (
 	TagType        Tag = 1 // value type name, such as io.statefun.types/long
 	TagHeader      Tag = 2 // one header: u16 key length, key, value; may repeat, order kept
-	TagCoordinates Tag = 3 // where an ingress record came from, as text: topic[partition]@offset
+	TagCoordinates Tag = 3 // where an ingress record came from: i32 partition, i64 offset, topic
 	TagCorrelation Tag = 4 // KindRequest and KindRead: opaque bytes that bring the answer back to who waits
 	TagIdempotency Tag = 5 // KindRequest: the Idempotency-Key
+	TagRedrive     Tag = 6 // KindRequest: a dead letter that is tried again, in place of an answer that was a failure
 )
 
 // AppendExt appends one extension: u8 tag, u8 0, u16 0, u32 length, value.

@@ -35,7 +35,7 @@ var ErrOutbox = errors.New("damaged outbox")
 // AppendEgress appends r in bytes.
 func AppendEgress(b []byte, r *EgressRecord) []byte {
 	le := binary.LittleEndian
-	b = le.AppendUint32(b, uint32(egressHeader+len(r.Topic)+len(r.Key)+len(r.Value)+len(r.Ext)))
+	b = le.AppendUint32(b, uint32(r.Size()))
 	b = le.AppendUint16(b, uint16(len(r.Topic)))
 	b = le.AppendUint16(b, 0)
 	b = le.AppendUint32(b, optional(r.Key))
@@ -120,4 +120,9 @@ func Headers(ext []byte) iter.Seq2[[]byte, []byte] {
 			}
 		}
 	}
+}
+
+// Size is the number of bytes that AppendEgress writes.
+func (r *EgressRecord) Size() int {
+	return egressHeader + len(r.Topic) + len(r.Key) + len(r.Value) + len(r.Ext)
 }

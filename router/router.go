@@ -115,7 +115,9 @@ type Call struct {
 	Body        []byte
 	ContentType string
 	Idempotency string // Idempotency-Key, or empty
-	Async       bool   // answer 202 when the effects are committed... without the reply
+	Async       bool   // answer 202, without the reply, when the effects are committed
+	Ext         []byte // more extensions of the message, such as headers
+	Redrive     bool   // the call is a dead letter that is tried again
 }
 
 // Answer is what a call gets back after the commit point of its effects.
@@ -123,6 +125,8 @@ type Answer struct {
 	Status int // HTTP status: 200 with a reply, 204 without, 202 for Async; 4xx and 5xx with Problem
 	Body   []byte
 	Epoch  uint64 // the checkpoint that committed it
+	// Replayed says that this is the stored answer to an earlier request with the same Idempotency-Key.
+	Replayed bool
 	// Problem is set instead of Body when the invocation failed or could not be accepted.
 	Problem *Problem
 }

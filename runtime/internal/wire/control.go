@@ -1,0 +1,284 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/statestore/checkpoint"
+)
+
+// Message is a control message: one of the structs of this file, by pointer.
+type Message any
+
+// Attempt names one life of a job's tasks.
+type Attempt struct {
+	Job     string `json:"job"` // uid
+	Attempt uint64 `json:"attempt"`
+}
+
+// Version is a deployed version of a job, with the ids that messages and state carry.
+type Version struct {
+	Number     int                  `json:"number"`
+	Job        functions.Job        `json:"job"`
+	Dictionary functions.Dictionary `json:"dictionary"`
+}
+
+// From JobManager to TaskManager.
+type (
+	// Deploy asks for tasks restored from a manifest; the answer is Deployed or Failed. Nothing runs before Start.
+	Deploy struct {
+		Attempt
+		Version  Version              `json:"version"`
+		Tasks    []int                `json:"tasks"`    // those of this TaskManager
+		Prefix   string               `json:"prefix"`   // of the job's files in the checkpoint storage
+		Term     uint64               `json:"term"`     // part of file names, so that they are unique
+		Manifest *checkpoint.Manifest `json:"manifest"` // what to restore; never nil
+		Orphans  []checkpoint.Lane    `json:"orphans"`  // lanes of tasks that no longer exist, to be recovered here
+	}
+	// Start lets the tasks run: every TaskManager of the attempt has answered Deployed.
+	Start struct{ Attempt }
+	// Prepare loads the modules of another version ahead of a switch; the answer is Prepared or Failed.
+	Prepare struct {
+		Attempt
+		Version Version `json:"version"`
+	}
+	// Trigger starts an epoch's end: every task seals.
+	Trigger struct {
+		Attempt
+		Trigger uint64 `json:"trigger"`
+		Switch  int    `json:"switch,omitempty"`
+		Final   bool   `json:"final,omitempty"`
+	}
+	// Complete tells that the manifest of a trigger is written: outboxes and replies leave.
+	Complete struct {
+		Attempt
+		Trigger uint64 `json:"trigger"`
+		Number  uint64 `json:"number"`
+	}
+	// Abort tells that a trigger's epoch failed: what it sealed joins the next one.
+	Abort struct {
+		Attempt
+		Trigger uint64 `json:"trigger"`
+	}
+	// Fold asks for one base out of files; the answer is Folded.
+	Fold struct {
+		Attempt
+		Name   string               `json:"name"`
+		Bases  []checkpoint.FileRef `json:"bases"`
+		Deltas []checkpoint.FileRef `json:"deltas"`
+		Groups int                  `json:"groups"`
+	}
+	// Halt ends an attempt's tasks at once; the answer is Halted.
+	Halt struct{ Attempt }
+	// Query reads committed state, statistics or logs; the answer is Answer with the same ID.
+	Query struct {
+		Attempt
+		ID       uint64             `json:"id"`
+		Function functions.TypeName `json:"function,omitzero"` // with Key: a linearizable read of one address
+		Key      []byte             `json:"key,omitempty"`
+		Stats    bool               `json:"stats,omitempty"`
+		LogsFrom uint64             `json:"logsFrom,omitempty"` // sequence number of the first line wanted, from 1
+	}
+)
+
+// From TaskManager to JobManager.
+type (
+	Deployed struct {
+		Attempt
+		Millis   float64 `json:"millis"`
+		Keys     int64   `json:"keys"`
+		Messages int64   `json:"messages"`
+		Outboxes int     `json:"outboxes"`
+	}
+	Prepared struct {
+		Attempt
+		Number int    `json:"number"`
+		Error  string `json:"error,omitempty"` // the attempt goes on with what it has
+	}
+	// Failed ends the attempt. Fatal says that a restart cannot help.
+	Failed struct {
+		Attempt
+		Error string `json:"error"`
+		Fatal bool   `json:"fatal"`
+	}
+	// Waiting tells what keeps the tasks from starting, such as a broker that does not answer; empty when it is over.
+	Waiting struct {
+		Attempt
+		For string `json:"for"`
+	}
+	// Want tells that something changed since the last seal, or (Urgent) that something waits for the commit point.
+	Want struct {
+		Attempt
+		Urgent bool `json:"urgent"`
+		Lone   bool `json:"lone"` // nothing else is queued: the floor of auto epochs does not bind
+	}
+	// Acknowledge tells that a trigger's file is durable. Error instead declines the trigger.
+	Acknowledge struct {
+		Attempt
+		Trigger uint64             `json:"trigger"`
+		File    checkpoint.FileRef `json:"file"`
+		Deltas  bool               `json:"deltas"` // the file holds state changes
+		Lanes   []LaneOutput       `json:"lanes"`  // one for every lane of this TaskManager
+		Cost    time.Duration      `json:"cost"`   // CPU time that the epoch took here
+		Error   string             `json:"error,omitempty"`
+	}
+	Published struct {
+		Attempt
+		Lane   string `json:"lane"`
+		Number uint64 `json:"number"`
+	}
+	Folded struct {
+		Attempt
+		File  checkpoint.FileRef `json:"file"`
+		Error string             `json:"error,omitempty"`
+	}
+	Halted struct{ Attempt }
+	// Finished tells that a final trigger's tasks have ended and everything of theirs is published.
+	Finished struct{ Attempt }
+	// Answer answers a Query.
+	Answer struct {
+		Attempt
+		ID      uint64  `json:"id"`
+		Problem string  `json:"problem,omitempty"`
+		State   []Value `json:"state,omitempty"` // in the order of the function's states
+		Number  uint64  `json:"number,omitempty"`
+		Stats   *Stats  `json:"stats,omitempty"`
+		Logs    []Line  `json:"logs,omitempty"`
+	}
+)
+
+// LaneOutput says what a lane has in an acknowledged file.
+type LaneOutput struct {
+	ID      string `json:"id"`
+	Cluster string `json:"cluster"`
+	Task    int    `json:"task"`
+	Cookie  []byte `json:"cookie,omitempty"`
+	Output  bool   `json:"output"`
+}
+
+// Value is one state of a queried address.
+type Value struct {
+	Present bool   `json:"present"`
+	Bytes   []byte `json:"bytes,omitempty"`
+}
+
+// Stats are counters since the attempt began, and gauges.
+type Stats struct {
+	Tasks       int    `json:"tasks"`
+	In          uint64 `json:"in"`
+	Out         uint64 `json:"out"`
+	Invocations uint64 `json:"invocations"`
+	Failures    uint64 `json:"failures"`
+	DeadLetters uint64 `json:"deadLetters"`
+	Skipped     uint64 `json:"skipped"`
+	Stale       uint64 `json:"stale"`
+	Keys        int64  `json:"keys"`
+	StateBytes  int64  `json:"stateBytes"`
+	Lag         int64  `json:"lag"`
+	Lanes       []Lane `json:"lanes"`
+}
+
+// Add sums the statistics of several TaskManagers.
+func (s *Stats) Add(t *Stats) {
+	s.Tasks += t.Tasks
+	s.In += t.In
+	s.Out += t.Out
+	s.Invocations += t.Invocations
+	s.Failures += t.Failures
+	s.DeadLetters += t.DeadLetters
+	s.Skipped += t.Skipped
+	s.Stale += t.Stale
+	s.Keys += t.Keys
+	s.StateBytes += t.StateBytes
+	s.Lag += t.Lag
+	s.Lanes = append(s.Lanes, t.Lanes...)
+}
+
+// Lane is the state of one lane's publisher.
+type Lane struct {
+	ID      string `json:"id"`
+	Pending uint64 `json:"pending"`
+	Bytes   int64  `json:"bytes"`
+	Error   string `json:"error,omitempty"`
+}
+
+// Line is one line that a guest wrote.
+type Line struct {
+	Sequence uint64    `json:"sequence"`
+	Time     time.Time `json:"time"`
+	Level    int       `json:"level"`
+	Task     int       `json:"task"`
+	Text     string    `json:"text"`
+}
+
+// Between ResourceManager and the others.
+type (
+	// Offer is a TaskManager's registration and heartbeat.
+	Offer struct {
+		Slots int `json:"slots"`
+	}
+	// Request asks for one slot per task; the answer is Grant or Refuse.
+	Request struct {
+		Attempt
+		Namespace string `json:"namespace"`
+		Tasks     int    `json:"tasks"`
+	}
+	Grant struct {
+		Attempt
+		TaskManagers []string `json:"taskManagers"` // per task
+	}
+	Refuse struct {
+		Attempt
+		Reason string `json:"reason"`
+	}
+	// Release gives a job's slots back.
+	Release struct{ Attempt }
+	// Lost tells the JobManager that a TaskManager no longer answers.
+	Lost struct {
+		TaskManager string `json:"taskManager"`
+	}
+)
+
+// messages lists every control message by its name on the wire.
+var messages = func() map[string]reflect.Type {
+	byName := map[string]reflect.Type{}
+	for _, m := range []Message{Deploy{}, Start{}, Prepare{}, Trigger{}, Complete{}, Abort{}, Fold{}, Halt{}, Query{},
+		Deployed{}, Prepared{}, Failed{}, Waiting{}, Want{}, Acknowledge{}, Published{}, Folded{}, Halted{}, Finished{}, Answer{},
+		Offer{}, Request{}, Grant{}, Refuse{}, Release{}, Lost{}} {
+		byName[reflect.TypeOf(m).Name()] = reflect.TypeOf(m)
+	}
+	return byName
+}()
+
+// Encode writes a control message: its name, a zero byte, JSON. Control messages are few per epoch, so that JSON's cost
+// (about 2 us) does not count and a trace of them can be read.
+func Encode(m Message) []byte {
+	body, err := json.Marshal(m)
+	if err != nil {
+		panic(fmt.Sprintf("wire: encode %T: %v", m, err))
+	}
+	name := reflect.TypeOf(m).Elem().Name()
+	return append(append([]byte(name), 0), body...)
+}
+
+// Decode reads what Encode writes; the message is a pointer to one of this package's structs.
+func Decode(b []byte) (Message, error) {
+	for i, c := range b {
+		if c != 0 {
+			continue
+		}
+		kind, known := messages[string(b[:i])]
+		if !known {
+			return nil, fmt.Errorf("%w: unknown message %q", ErrFrame, b[:i])
+		}
+		m := reflect.New(kind).Interface()
+		if err := json.Unmarshal(b[i+1:], m); err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrFrame, kind.Name(), err)
+		}
+		return m, nil
+	}
+	return nil, ErrFrame
+}

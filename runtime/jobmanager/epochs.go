@@ -1,0 +1,187 @@
+package jobmanager
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/internal/failpoint"
+	"github.com/weir-run/weir/runtime/internal/wire"
+	"github.com/weir-run/weir/statestore/checkpoint"
+)
+
+const (
+	// sweepEvery is how many epochs leave their files behind before the next sweep: one listing of the directory for
+	// so many deletions.
+	sweepEvery = 64
+	// epochsMeasured is how many epochs a median is taken of.
+	epochsMeasured = 64
+)
+
+// step drives the coordinator and does what it says.
+func (j *master) step(ctx context.Context, e event) error {
+	if j.coordinator == nil {
+		return nil
+	}
+	actions := j.coordinator.step(time.Now(), e)
+	for i := 0; i < len(actions) && j.coordinator != nil; i++ {
+		more, err := j.act(ctx, actions[i])
+		if err != nil {
+			return err
+		}
+		actions = append(actions, more...)
+	}
+	return nil
+}
+
+func (j *master) act(ctx context.Context, a action) ([]action, error) {
+	switch a := a.(type) {
+	case trigger:
+		j.broadcast(&wire.Trigger{Attempt: j.attempt, Trigger: a.trigger, Switch: a.ask.version, Final: a.ask.final})
+	case commit:
+		if err := j.append(ctx, nextManifest(j.manifest, a.epoch, j.takeFold(), time.Now())); err != nil {
+			return nil, err
+		}
+		failpoint.Hit("manifest-written")
+		j.measure(a.epoch)
+		more := j.coordinator.step(time.Now(), committed{number: j.manifest.Number})
+		j.epochCommitted(ctx, a.epoch)
+		return more, nil
+	case complete:
+		j.broadcast(&wire.Complete{Attempt: j.attempt, Trigger: a.trigger, Number: j.manifest.Number})
+	case abort:
+		j.log.Warn("checkpoint failed", "trigger", a.trigger, "err", a.reason)
+		j.note("checkpoint-failed", a.reason)
+		j.broadcast(&wire.Abort{Attempt: j.attempt, Trigger: a.trigger})
+	case settle:
+		if err := j.append(ctx, settledManifest(j.manifest, time.Now())); err != nil {
+			return nil, err
+		}
+		return j.coordinator.step(time.Now(), settled{}), nil
+	case giveUp:
+		j.failed(&wire.Failed{Attempt: j.attempt, Error: fmt.Sprintf("checkpoints fail: %s", a.reason)})
+	case wake:
+		j.schedule(a.at)
+	}
+	return nil, nil
+}
+
+func (j *master) broadcast(m wire.Message) {
+	for w := range j.workers {
+		j.manager.endpoint.Send(w, m)
+	}
+}
+
+func (j *master) measure(e *openEpoch) {
+	j.committed = time.Now()
+	j.epochTook = append(j.epochTook, j.committed.Sub(e.since))
+	if len(j.epochTook) > epochsMeasured {
+		j.epochTook = j.epochTook[1:]
+	}
+}
+
+// epochCommitted follows up on a commit: a version that has taken over, a fold that is due, files to sweep.
+func (j *master) epochCommitted(ctx context.Context, e *openEpoch) {
+	if j.change != nil && j.change.swap && e.ask.version == j.change.version {
+		j.finishChange(j.change.view(j.manifest.Number, false), nil)
+	}
+	if j.folding == nil && checkpoint.FoldNeeded(j.manifest) {
+		j.folding, j.foldStarted = slices.Clone(j.manifest.Deltas), j.manifest.Number
+		for w := range j.workers {
+			j.manager.endpoint.Send(w, &wire.Fold{
+				Attempt: j.attempt, Name: fmt.Sprintf("%sbase/%d-%d-%d", filesPrefix(j.record.UID), j.term, j.attempt.Attempt, j.manifest.Number),
+				Bases: j.manifest.Bases, Deltas: j.folding, Groups: j.manifest.KeyGroups,
+			})
+			break
+		}
+	}
+	if j.sinceSweep++; j.sinceSweep >= sweepEvery {
+		j.sweep(ctx)
+	}
+}
+
+// foldDone keeps a base for the next manifest. A failed fold is tried again when the next one is due.
+func (j *master) foldDone(f *wire.Folded) {
+	if f.Error != "" {
+		j.log.Warn("fold failed", "err", f.Error)
+		j.folding = nil
+		return
+	}
+	j.fold = &folded{base: f.File, deltas: j.folding}
+}
+
+func (j *master) takeFold() *folded {
+	f := j.fold
+	if f != nil {
+		j.fold, j.folding = nil, nil
+	}
+	return f
+}
+
+// sweep deletes manifests beyond those retained, and files that no manifest names, in background.
+func (j *master) sweep(ctx context.Context) {
+	if j.sweeping {
+		return
+	}
+	j.sweeping, j.sinceSweep = true, 0
+	inUse := j.namesInUse()
+	keep := max(j.version().Job.Checkpoints.Retain, 1)
+	j.manager.background.Go(func() error {
+		err := j.manifests.Sweep(ctx, keep, inUse)
+		j.inbox.Put(func(context.Context) error {
+			j.sweeping = false
+			if err != nil && ctx.Err() == nil {
+				j.log.Warn("sweep failed", "err", err)
+			}
+			return nil
+		})
+		return nil
+	})
+}
+
+// namesInUse says which files belong to the epoch or fold in progress: those of this attempt that are newer than any
+// manifest. They carry term and attempt in their names.
+func (j *master) namesInUse() func(name string) bool {
+	data := fmt.Sprintf("%sdata/%d-%d-", filesPrefix(j.record.UID), j.term, j.attempt.Attempt)
+	base := fmt.Sprintf("%sbase/%d-%d-", filesPrefix(j.record.UID), j.term, j.attempt.Attempt)
+	fold := j.foldStarted
+	var oldest uint64 // triggers from here on are not decided
+	if j.coordinator != nil {
+		oldest = j.coordinator.next - 1
+	}
+	return func(name string) bool {
+		if number, ok := fileNumber(name, data); ok {
+			return number >= oldest
+		}
+		number, ok := fileNumber(name, base)
+		return ok && number >= fold
+	}
+}
+
+// fileNumber reads the number behind a prefix of a snapshot file's name.
+func fileNumber(name, prefix string) (uint64, bool) {
+	if len(name) <= len(prefix) || name[:len(prefix)] != prefix {
+		return 0, false
+	}
+	var n uint64
+	for _, c := range []byte(name[len(prefix):]) {
+		if c < '0' || c > '9' {
+			break
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	return n, true
+}
+
+func clustersOf(job *functions.Job) map[string]bool {
+	keys := map[string]bool{}
+	for i := range job.Egresses {
+		keys[wire.ClusterKey(job.Egresses[i].Cluster)] = true
+	}
+	for i := range job.Ingresses {
+		keys[wire.ClusterKey(job.Ingresses[i].Cluster)] = true
+	}
+	return keys
+}

@@ -1,0 +1,95 @@
+package jobmanager
+
+import (
+	"slices"
+	"time"
+
+	"github.com/weir-run/weir/runtime/internal/wire"
+	"github.com/weir-run/weir/statestore/checkpoint"
+)
+
+// manifestFormat is the version of the manifest's fields that this coordinator writes.
+const manifestFormat = 1
+
+// folded is a base that is to replace the files it was made of, in the next manifest.
+type folded struct {
+	base   checkpoint.FileRef
+	deltas []checkpoint.FileRef // what it holds, beside the bases
+}
+
+// repeat is the entry after m with the same content: of a new term or attempt, or to record that everything is published.
+func repeat(m *checkpoint.Manifest, now time.Time) *checkpoint.Manifest {
+	next := *m
+	next.Format, next.Number, next.Time, next.Epoch = manifestFormat, m.Number+1, now, false
+	return &next
+}
+
+// next is the manifest that commits an epoch. published says up to which epoch each lane is out: everything before this
+// epoch, since none is cut while a lane owes one.
+func nextManifest(m *checkpoint.Manifest, e *openEpoch, fold *folded, now time.Time) *checkpoint.Manifest {
+	next := repeat(m, now)
+	next.Epoch = true
+	if e.ask.version != 0 {
+		next.Version = e.ask.version
+	}
+	next.Bases, next.Deltas = slices.Clone(m.Bases), slices.Clone(m.Deltas)
+	if fold != nil {
+		next.Bases = []checkpoint.FileRef{fold.base}
+		next.Deltas = slices.DeleteFunc(next.Deltas, func(f checkpoint.FileRef) bool {
+			return slices.ContainsFunc(fold.deltas, func(g checkpoint.FileRef) bool { return g.Name == f.Name })
+		})
+	}
+	next.Snapshots, next.Lanes = nil, nil
+	for _, worker := range sortedWorkers(e) {
+		ack := e.acks[worker]
+		file := ack.File
+		file.Number = next.Number
+		if ack.Deltas {
+			next.Deltas = append(next.Deltas, file)
+		}
+		next.Snapshots = append(next.Snapshots, file)
+		for i := range ack.Lanes {
+			next.Lanes = append(next.Lanes, laneOf(&ack.Lanes[i], file, m.Number))
+		}
+	}
+	return next
+}
+
+func laneOf(output *wire.LaneOutput, file checkpoint.FileRef, before uint64) checkpoint.Lane {
+	lane := checkpoint.Lane{ID: output.ID, Cluster: output.Cluster, Task: output.Task, Cookie: output.Cookie, Published: before}
+	if output.Output {
+		lane.Outboxes = []checkpoint.Outbox{{Number: file.Number, File: file}}
+	}
+	return lane
+}
+
+// settledManifest is the entry that records that every lane has published what it owed.
+func settledManifest(m *checkpoint.Manifest, now time.Time) *checkpoint.Manifest {
+	next := repeat(m, now)
+	next.Lanes = slices.Clone(m.Lanes)
+	for i := range next.Lanes {
+		next.Lanes[i].Published, next.Lanes[i].Outboxes = m.Number, nil
+	}
+	return next
+}
+
+// orphans are the lanes of a manifest whose tasks do not exist in an attempt of this parallelism, or whose cluster its
+// version no longer names: they are fenced and completed all the same.
+func orphans(m *checkpoint.Manifest, parallelism int, clusters map[string]bool) []checkpoint.Lane {
+	var lanes []checkpoint.Lane
+	for _, lane := range m.Lanes {
+		if lane.Task >= parallelism || !clusters[lane.Cluster] {
+			lanes = append(lanes, lane)
+		}
+	}
+	return lanes
+}
+
+func sortedWorkers(e *openEpoch) []string {
+	workers := make([]string, 0, len(e.acks))
+	for w := range e.acks {
+		workers = append(workers, w)
+	}
+	slices.Sort(workers)
+	return workers
+}

@@ -1,0 +1,188 @@
+package jobmanager
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/runtime/internal/wire"
+	"github.com/weir-run/weir/statestore/checkpoint"
+)
+
+const (
+	// registryPrefix holds the records of all jobs: registry/<job>/<sequence>.
+	registryPrefix = "registry/"
+	// keptVersions bounds a record: how far a rollback can go.
+	keptVersions = 20
+	// keptRecords of a job are left behind the newest, for who looks into a damaged directory.
+	keptRecords = 2
+	// maxRecordBytes bounds what is read back: keptVersions descriptions of large jobs.
+	maxRecordBytes = 64 << 20
+)
+
+// desired is what the user wants of a job; it survives every crash.
+type desired string
+
+const (
+	wantRunning   desired = "running"
+	wantSuspended desired = "suspended"
+	wantFinished  desired = "finished"
+	wantCanceled  desired = "canceled"
+)
+
+// record is everything the JobManager remembers of a job but its manifests. Every change is a new file under the next
+// sequence number, by create-if-absent, so that a crash leaves the old record or the new one.
+type record struct {
+	Format    int               `json:"format"`
+	Sequence  uint64            `json:"sequence"`
+	UID       string            `json:"uid"`
+	Name      string            `json:"name"`
+	Desired   desired           `json:"desired"`
+	Current   int               `json:"current"` // version
+	Versions  []deployedVersion `json:"versions"`
+	CreatedAt time.Time         `json:"createdAt"`
+	Deleted   bool              `json:"deleted,omitempty"` // a tombstone: its files are being removed
+}
+
+type deployedVersion struct {
+	wire.Version
+	CreatedAt time.Time `json:"createdAt"`
+}
+
+const recordFormat = 1
+
+// version finds a version by number.
+func (r *record) version(number int) *deployedVersion {
+	for i := range r.Versions {
+		if r.Versions[i].Number == number {
+			return &r.Versions[i]
+		}
+	}
+	return nil
+}
+
+// latest is the highest version number given out.
+func (r *record) latest() int {
+	number := 0
+	for i := range r.Versions {
+		number = max(number, r.Versions[i].Number)
+	}
+	return number
+}
+
+// registry keeps records in the checkpoint storage.
+type registry struct{ storage checkpoint.Storage }
+
+func recordName(job string, sequence uint64) string {
+	return fmt.Sprintf("%s%s/%016d", registryPrefix, job, sequence)
+}
+
+// save writes r as the next record of its job. checkpoint.ErrExists says that another JobManager was faster.
+func (g *registry) save(ctx context.Context, r *record) error {
+	next := *r
+	next.Format, next.Sequence = recordFormat, r.Sequence+1
+	if len(next.Versions) > keptVersions {
+		next.Versions = next.Versions[len(next.Versions)-keptVersions:]
+	}
+	body, err := json.Marshal(&next)
+	if err != nil {
+		return fmt.Errorf("encode record of job %s: %w", r.Name, err)
+	}
+	err = g.storage.Create(ctx, recordName(r.Name, next.Sequence), func(w io.Writer) error {
+		_, err := w.Write(body)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("save record %d of job %s: %w", next.Sequence, r.Name, err)
+	}
+	*r = next
+	if next.Sequence > keptRecords {
+		// A record that stays is only ever skipped over.
+		_ = g.storage.Delete(ctx, recordName(r.Name, next.Sequence-keptRecords))
+	}
+	return nil
+}
+
+// load returns the newest record of every job.
+func (g *registry) load(ctx context.Context) ([]*record, error) {
+	names, err := g.storage.List(ctx, registryPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("list jobs: %w", err)
+	}
+	newest := map[string]uint64{}
+	for _, name := range names {
+		job, sequence, ok := strings.Cut(strings.TrimPrefix(name, registryPrefix), "/")
+		n, err := strconv.ParseUint(sequence, 10, 64)
+		if !ok || err != nil {
+			return nil, fmt.Errorf("file %s is not a job record: %w", name, checkpoint.ErrDamaged)
+		}
+		newest[job] = max(newest[job], n)
+	}
+	var records []*record
+	for job, sequence := range newest {
+		r, err := g.read(ctx, recordName(job, sequence))
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, r)
+	}
+	return records, nil
+}
+
+func (g *registry) read(ctx context.Context, name string) (*record, error) {
+	file, err := g.storage.Open(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	defer file.Close()
+	body := make([]byte, min(file.Size(), maxRecordBytes))
+	if _, err := file.ReadAt(body, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	r := &record{}
+	if err := json.Unmarshal(body, r); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", name, checkpoint.ErrDamaged, err)
+	}
+	if r.Format > recordFormat {
+		return nil, fmt.Errorf("%s has format %d, this weir reads up to %d: %w", name, r.Format, recordFormat, checkpoint.ErrNewer)
+	}
+	return r, nil
+}
+
+// remove deletes everything of a job behind its tombstone; the tombstone goes last.
+func (g *registry) remove(ctx context.Context, r *record) error {
+	for _, prefix := range []string{filesPrefix(r.UID), registryPrefix + r.Name + "/"} {
+		names, err := g.storage.List(ctx, prefix)
+		if err != nil {
+			return fmt.Errorf("list files of job %s: %w", r.Name, err)
+		}
+		for _, name := range names {
+			if err := g.storage.Delete(ctx, name); err != nil {
+				return fmt.Errorf("delete %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// filesPrefix is where a job's manifests and snapshot files are.
+func filesPrefix(uid string) string { return "jobs/" + uid + "/" }
+
+// sameButModules says whether a running attempt can switch from one version to the other at a barrier.
+func sameButModules(a, b *functions.Job) bool {
+	strip := func(j functions.Job) string {
+		j.Modules = nil
+		body, err := json.Marshal(j)
+		if err != nil {
+			panic(fmt.Sprintf("jobmanager: encode job: %v", err))
+		}
+		return string(body)
+	}
+	return strip(*a) == strip(*b)
+}

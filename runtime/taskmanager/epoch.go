@@ -1,0 +1,268 @@
+package taskmanager
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/weir-run/weir/internal/failpoint"
+	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/runtime/internal/wire"
+	"github.com/weir-run/weir/statestore/checkpoint"
+)
+
+// sendSection marks the outbox sections of at-least-once output not yet acknowledged: sent again after a recovery.
+const sendSection = "send/"
+
+// epoch is one trigger in this worker: the snapshots of its tasks, and those of epochs that failed before it.
+type epoch struct {
+	trigger   uint64
+	snapshots []*snapshot
+	carried   []*snapshot // of aborted epochs: their deltas, outboxes and replies join this one
+	aborted   bool
+}
+
+// collect takes one task's snapshot; with the last one, the worker writes its file and acknowledges.
+func (w *worker) collect(ctx context.Context, s *snapshot) error {
+	e := w.epoch(s.trigger)
+	if e == nil {
+		// Sealed by a barrier that overtook the trigger.
+		e = &epoch{trigger: s.trigger}
+		w.epochs = append(w.epochs, e)
+	}
+	e.snapshots = append(e.snapshots, s)
+	if e.aborted {
+		w.carried = append(w.carried, s)
+	}
+	if len(e.snapshots) < len(w.local) || e.aborted {
+		return nil
+	}
+	e.carried, w.carried = w.carried, nil
+	started := time.Now()
+	ack := &wire.Acknowledge{Attempt: w.attempt, Trigger: e.trigger, Lanes: w.laneOutputs(e)}
+	file, deltas, err := w.write(ctx, e)
+	ack.File, ack.Deltas = file, deltas
+	if err != nil {
+		ack.Error = err.Error()
+	}
+	failpoint.Hit("file-written")
+	ack.Cost = time.Since(started)
+	for _, s := range e.snapshots {
+		ack.Cost += s.sealing
+	}
+	w.send(ack)
+	return nil
+}
+
+func (w *worker) epoch(trigger uint64) *epoch {
+	for _, e := range w.epochs {
+		if e.trigger == trigger {
+			return e
+		}
+	}
+	return nil
+}
+
+// write makes the epoch's file durable.
+func (w *worker) write(ctx context.Context, e *epoch) (checkpoint.FileRef, bool, error) {
+	ref := checkpoint.FileRef{Name: fmt.Sprintf("%sdata/%d-%d-%d-%s", w.prefix, w.term, w.attempt.Attempt, e.trigger, w.manager.endpoint.Name())}
+	deltas := false
+	err := w.config.Storage.Create(ctx, ref.Name, func(out io.Writer) error {
+		file := checkpoint.NewWriter(out)
+		for _, s := range append(e.carried[:len(e.carried):len(e.carried)], e.snapshots...) {
+			for _, block := range s.delta.Blocks {
+				deltas = true
+				if err := file.Section(checkpoint.KindDelta, s.task, block.Group, "", block.Bytes); err != nil {
+					return err
+				}
+			}
+			if err := w.writeOutboxes(file, s); err != nil {
+				return err
+			}
+		}
+		for _, s := range e.snapshots {
+			if err := w.writeTask(file, s); err != nil {
+				return err
+			}
+		}
+		var err error
+		ref.Length, ref.CRC, err = file.Close()
+		return err
+	})
+	if err != nil {
+		return ref, deltas, fmt.Errorf("write %s: %w", ref.Name, err)
+	}
+	return ref, deltas, nil
+}
+
+func (w *worker) writeOutboxes(file *checkpoint.Writer, s *snapshot) error {
+	for cluster, chunks := range s.outboxes {
+		if len(chunks) == 0 {
+			continue
+		}
+		if err := file.Section(checkpoint.KindOutbox, s.task, 0, w.laneID(cluster, s.task), chunks...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *worker) writeTask(file *checkpoint.Writer, s *snapshot) error {
+	if len(s.positions) > 0 {
+		positions, err := json.Marshal(s.positions)
+		if err != nil {
+			return err
+		}
+		if err := file.Section(checkpoint.KindPositions, s.task, 0, "", positions); err != nil {
+			return err
+		}
+	}
+	for cluster, chunks := range s.unacked {
+		if len(chunks) == 0 {
+			continue
+		}
+		if err := file.Section(checkpoint.KindOutbox, s.task, 0, sendSection+w.program.clusters[cluster].key, chunks...); err != nil {
+			return err
+		}
+	}
+	for _, part := range []struct {
+		kind checkpoint.SectionKind
+		runs [][]byte
+	}{{checkpoint.KindMailbox, s.mailbox}, {checkpoint.KindRecorded, s.recorded}, {checkpoint.KindQueued, s.queued}} {
+		if len(part.runs) == 0 {
+			continue
+		}
+		if err := file.Section(part.kind, s.task, 0, "", part.runs...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// laneID is the transactional id and marker key of a task's lane in a cluster. It holds the job's uid, so that a job made
+// again under the same name never meets the markers of its predecessor.
+func (w *worker) laneID(cluster, task int) string {
+	return fmt.Sprintf("weir-%s-%s-%d", w.attempt.Job, w.program.clusters[cluster].key, task)
+}
+
+func (w *worker) laneOutputs(e *epoch) []wire.LaneOutput {
+	outputs := make([]wire.LaneOutput, 0, len(w.publishers))
+	for _, p := range w.publishers {
+		outputs = append(outputs, wire.LaneOutput{
+			ID: p.id, Cluster: p.cluster.key, Task: p.task, Cookie: p.lane.Cookie(), Output: len(w.outbox(e, p)) > 0,
+		})
+	}
+	return outputs
+}
+
+// outbox is what an epoch holds for a lane, failed epochs before it included.
+func (w *worker) outbox(e *epoch, p *publisher) [][]byte {
+	var outbox [][]byte
+	for _, list := range [][]*snapshot{e.carried, e.snapshots} {
+		for _, s := range list {
+			if s.task != p.task {
+				continue
+			}
+			for cluster, chunks := range s.outboxes {
+				if w.program.clusters[cluster] == p.cluster {
+					outbox = append(outbox, chunks...)
+				}
+			}
+		}
+	}
+	return outbox
+}
+
+// complete lets the effects of a committed epoch out: replies, outboxes, consumer group offsets.
+func (w *worker) complete(c *wire.Complete) error {
+	e := w.epoch(c.Trigger)
+	if e == nil {
+		return fmt.Errorf("epoch of trigger %d is complete but unknown here", c.Trigger)
+	}
+	w.forgetThrough(c.Trigger)
+	for _, p := range w.publishers {
+		if outbox := w.outbox(e, p); len(outbox) > 0 {
+			w.unpublished++
+			p.put(c.Number, outbox)
+		}
+	}
+	for _, list := range [][]*snapshot{e.carried, e.snapshots} {
+		for _, s := range list {
+			for i := range s.replies {
+				s.replies[i].answer.Epoch = c.Number
+				w.manager.front.answer(s.replies[i].correlation, s.replies[i].answer)
+			}
+			s.delta.Release()
+		}
+	}
+	for _, s := range e.snapshots {
+		w.final = w.final || s.final
+		w.commitPositions(s)
+	}
+	if w.upcoming != nil && w.switched == w.upcoming.version {
+		w.program, w.upcoming = w.upcoming, nil
+		w.ids.Store(&w.program.ids)
+		w.manager.front.open(w, w.program)
+	}
+	w.reportFinished()
+	return nil
+}
+
+func (w *worker) commitPositions(s *snapshot) {
+	for _, t := range w.local {
+		if t.id != s.task {
+			continue
+		}
+		for i := range t.ingresses {
+			var own []router.Position
+			for _, p := range s.positions {
+				if p.Ingress == t.ingresses[i].spec.ID {
+					own = append(own, p)
+				}
+			}
+			if len(own) > 0 {
+				t.ingresses[i].source.Committed(own)
+			}
+		}
+	}
+}
+
+// forgetThrough drops the epochs up to a decided trigger.
+func (w *worker) forgetThrough(trigger uint64) {
+	kept := w.epochs[:0]
+	for _, e := range w.epochs {
+		if e.trigger > trigger {
+			kept = append(kept, e)
+		}
+	}
+	w.epochs = kept
+}
+
+// abort keeps what a failed epoch sealed: it joins the next.
+func (w *worker) abort(trigger uint64) {
+	e := w.epoch(trigger)
+	if e == nil || e.aborted {
+		return
+	}
+	e.aborted = true
+	w.carried = append(append(w.carried, e.carried...), e.snapshots...)
+	e.carried = nil
+}
+
+// published is run in the worker's loop after a lane has published an epoch.
+func (w *worker) published(p *publisher, number uint64) error {
+	w.unpublished--
+	w.send(&wire.Published{Attempt: w.attempt, Lane: p.id, Number: number})
+	w.reportFinished()
+	return nil
+}
+
+// reportFinished tells that the final epoch is committed and everything of it is out.
+func (w *worker) reportFinished() {
+	if w.final && w.unpublished == 0 && !w.reported {
+		w.reported = true
+		w.send(&wire.Finished{Attempt: w.attempt})
+	}
+}

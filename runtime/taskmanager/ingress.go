@@ -1,0 +1,133 @@
+package taskmanager
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/router"
+)
+
+// ingress is one ingress of a job as its task sees it.
+type ingress struct {
+	spec     *functions.Ingress
+	source   router.Ingress
+	routes   []route                              // per topic of spec
+	consumed map[router.Partition]router.Position // past the last record taken
+	lag      map[router.Partition]int64
+	cluster  int // for dead letters; index into program.clusters
+	ext      []byte
+}
+
+// route is where the records of one ingress topic go.
+type route struct {
+	targets   []uint16
+	typeExt   []byte // the value type as an extension
+	keyHeader string
+}
+
+// poll takes one fetch and makes messages of its records. Ingress order is kept: a partition belongs to one task, and
+// what it sends to one address goes one way.
+func (t *task) poll(in *ingress) error {
+	fetch := in.source.Poll(pollRecords)
+	if fetch == nil {
+		return nil
+	}
+	t.worked = true
+	t.changed()
+	route := &in.routes[fetch.Topic]
+	for i := range fetch.Records {
+		record := &fetch.Records[i]
+		key, bad, policy := admit(in.spec, route, record)
+		if bad != "" {
+			if err := t.reject(in, fetch, record, bad, policy); err != nil {
+				return err
+			}
+			continue
+		}
+		in.ext = appendRecordExt(in.ext[:0], route, fetch, record)
+		message := functions.Message{Sender: functions.NoSender, Kind: functions.KindIngress, Time: record.Time, Key: key, Value: record.Value, Ext: in.ext}
+		for _, target := range route.targets {
+			message.Target = target
+			t.deliver(&message)
+		}
+	}
+	in.consumed[fetch.Partition] = fetch.Next
+	t.stats.in.Add(uint64(len(fetch.Records)))
+	t.stats.lag.Add(max(fetch.HighWater-fetch.Next.Offset, 0) - in.lag[fetch.Partition])
+	in.lag[fetch.Partition] = max(fetch.HighWater-fetch.Next.Offset, 0)
+	return nil
+}
+
+// admit finds a record's key, or says what is wrong with the record and what its ingress does about that.
+func admit(spec *functions.Ingress, route *route, record *router.Record) (key []byte, bad string, policy functions.InvalidPolicy) {
+	key = record.Key
+	if route.keyHeader != "" {
+		key = nil
+		for _, h := range record.Headers {
+			if h.Key == route.keyHeader {
+				key = h.Value
+			}
+		}
+	}
+	switch {
+	case record.Oversized || len(key) > maxKeyBytes:
+		return nil, fmt.Sprintf("record of %d bytes is larger than the %d of ingress %s", len(record.Key)+len(record.Value), spec.Invalid.MaxBytes, spec.ID), spec.Invalid.Oversize
+	case len(key) == 0:
+		return nil, "record has no key", spec.Invalid.NoKey
+	case record.Value == nil && spec.Invalid.Tombstone != functions.InvalidDeliver:
+		return nil, "record has no value (a tombstone)", spec.Invalid.Tombstone
+	}
+	return key, "", ""
+}
+
+// reject applies the policy of an ingress to a record that cannot become a message.
+func (t *task) reject(in *ingress, fetch *router.Fetch, record *router.Record, bad string, policy functions.InvalidPolicy) error {
+	where := coordinates(fetch.Partition.Topic, fetch.Partition.ID, record.Offset)
+	switch policy {
+	case functions.InvalidSkip:
+		t.stats.skipped.Add(1)
+		return nil
+	case functions.InvalidFail:
+		return fatal(fmt.Errorf("ingress %s, %s: %s; its policy is fail", in.spec.ID, where, bad))
+	}
+	letter := letter{topic: in.spec.Invalid.DeadLetter, cluster: in.cluster, key: record.Key, value: record.Value, cause: bad, where: where}
+	for _, h := range record.Headers {
+		letter.ext = functions.AppendHeader(letter.ext, []byte(h.Key), h.Value)
+	}
+	return t.bury(&letter)
+}
+
+func coordinates(topic string, partition int32, offset int64) string {
+	return topic + "[" + strconv.Itoa(int(partition)) + "]@" + strconv.FormatInt(offset, 10)
+}
+
+// appendRecordExt appends what travels with a record: value type, coordinates, headers.
+func appendRecordExt(b []byte, route *route, fetch *router.Fetch, record *router.Record) []byte {
+	b = append(b, route.typeExt...)
+	topic := fetch.Partition.Topic
+	b = append(b, byte(functions.TagCoordinates), 0, 0, 0)
+	b = binary.LittleEndian.AppendUint32(b, uint32(12+len(topic)))
+	b = binary.LittleEndian.AppendUint32(b, uint32(fetch.Partition.ID))
+	b = binary.LittleEndian.AppendUint64(b, uint64(record.Offset))
+	b = append(b, topic...)
+	for _, h := range record.Headers {
+		b = append(b, byte(functions.TagHeader), 0, 0, 0)
+		b = binary.LittleEndian.AppendUint32(b, uint32(2+len(h.Key)+len(h.Value)))
+		b = binary.LittleEndian.AppendUint16(b, uint16(len(h.Key)))
+		b = append(b, h.Key...)
+		b = append(b, h.Value...)
+	}
+	return b
+}
+
+// origin reads a TagCoordinates extension as text, or "" when the message came from no record.
+func origin(ext []byte) string {
+	v := functions.Ext(ext, functions.TagCoordinates)
+	if len(v) < 12 {
+		return ""
+	}
+	le := binary.LittleEndian
+	return coordinates(string(v[12:]), int32(le.Uint32(v)), int64(le.Uint64(v[4:])))
+}

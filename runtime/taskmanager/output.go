@@ -1,0 +1,191 @@
+package taskmanager
+
+import (
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/router"
+)
+
+// outboxes collects an epoch's exactly-once output, by cluster, in chunks that are never moved.
+type outboxes struct{ chunks [][][]byte }
+
+func newOutboxes(clusters int) outboxes { return outboxes{chunks: make([][][]byte, clusters)} }
+
+func (o *outboxes) append(cluster int, record *router.EgressRecord) {
+	o.chunks[cluster] = appendChunk(o.chunks[cluster], record)
+}
+
+// take returns the epoch's output and starts the next epoch's.
+func (o *outboxes) take() [][][]byte {
+	taken := o.chunks
+	o.chunks = make([][][]byte, len(taken))
+	return taken
+}
+
+func appendChunk(chunks [][]byte, record *router.EgressRecord) [][]byte {
+	size := record.Size()
+	last := len(chunks) - 1
+	if last < 0 || cap(chunks[last])-len(chunks[last]) < size {
+		chunks = append(chunks, make([]byte, 0, max(nextChunk(chunks), size)))
+		last++
+	}
+	chunks[last] = router.AppendEgress(chunks[last], record)
+	return chunks
+}
+
+// nextChunk grows chunks from 4 KiB, so that an epoch with one record is small, to chunkBytes.
+func nextChunk(chunks [][]byte) int { return min(4<<10<<min(len(chunks), 4), chunkBytes) }
+
+// unacked is at-least-once output: sent at once, and kept until the broker has it, so that a snapshot can hold what is
+// still on its way.
+type unacked struct {
+	open []*sending // per cluster, being filled
+	sent [][]*sending
+}
+
+// sending is one batch of at-least-once output.
+type sending struct {
+	cluster int
+	batch   [][]byte
+}
+
+func newUnacked(clusters int) unacked {
+	return unacked{open: make([]*sending, clusters), sent: make([][]*sending, clusters)}
+}
+
+func (u *unacked) append(cluster int, record *router.EgressRecord) {
+	if u.open[cluster] == nil {
+		u.open[cluster] = &sending{cluster: cluster}
+	}
+	u.open[cluster].batch = appendChunk(u.open[cluster].batch, record)
+}
+
+// flush hands what was collected in this turn to the brokers.
+func (u *unacked) flush(t *task) {
+	for cluster, s := range u.open {
+		if s == nil {
+			continue
+		}
+		u.open[cluster] = nil
+		u.sent[cluster] = append(u.sent[cluster], s)
+		t.transmit(s)
+	}
+}
+
+// transmit sends a batch; the egress calls back from its own goroutines, chunk by chunk.
+func (t *task) transmit(s *sending) {
+	var left atomic.Int64
+	left.Store(int64(len(s.batch)))
+	for _, chunk := range s.batch {
+		t.program.clusters[s.cluster].egress.Send(chunk, func(err error) {
+			if err != nil {
+				t.worker.fail(fmt.Errorf("send at-least-once output: %w", err))
+				return
+			}
+			if left.Add(-1) == 0 {
+				t.commands.Put(command{acked: s})
+			}
+		})
+	}
+}
+
+func (u *unacked) remove(s *sending) {
+	list := u.sent[s.cluster]
+	for i := range list {
+		if list[i] == s {
+			u.sent[s.cluster] = append(list[:i:i], list[i+1:]...)
+			return
+		}
+	}
+}
+
+func (u *unacked) capture() [][][]byte {
+	captured := make([][][]byte, len(u.sent))
+	for cluster, list := range u.sent {
+		for _, s := range list {
+			captured[cluster] = append(captured[cluster], s.batch...)
+		}
+		if u.open[cluster] != nil {
+			captured[cluster] = append(captured[cluster], u.open[cluster].batch...)
+		}
+	}
+	return captured
+}
+
+// letter is a message or record on its way to a dead-letter topic.
+type letter struct {
+	topic             string
+	cluster           int // index into program.clusters; -1: the job has no Kafka
+	key, value, ext   []byte
+	cause, where      string
+	function, address string
+	attempts          int
+	kind              functions.Kind
+	idempotency       string
+}
+
+// Headers of a dead letter, beside the headers that the record had.
+const (
+	letterCause       = "weir-cause"
+	letterFunction    = "weir-function"
+	letterKey         = "weir-key"
+	letterWhere       = "weir-coordinates"
+	letterAttempts    = "weir-attempts"
+	letterTime        = "weir-time"
+	letterJob         = "weir-job"
+	letterIdempotency = "weir-idempotency-key"
+)
+
+// maxCauseBytes bounds a cause with its stack, so that a dead letter is never much larger than the record it is about.
+const maxCauseBytes = 8 << 10
+
+// bury puts a dead letter into the outbox: exactly once, in the epoch in which the message leaves its mailbox.
+func (t *task) bury(l *letter) error {
+	t.stats.deadLetters.Add(1)
+	if len(l.cause) > maxCauseBytes {
+		l.cause = l.cause[:maxCauseBytes]
+	}
+	t.log.Warn("dead letter", "address", l.function+"/"+l.address, "from", l.where, "cause", firstLine(l.cause))
+	t.changed()
+	if l.cluster < 0 {
+		return nil
+	}
+	ext := append([]byte(nil), l.ext...)
+	for _, h := range [][2]string{{letterCause, l.cause}, {letterFunction, l.function}, {letterKey, l.address}, {letterWhere, l.where},
+		{letterAttempts, strconv.Itoa(l.attempts)}, {letterTime, time.UnixMilli(t.now).UTC().Format(time.RFC3339Nano)},
+		{letterJob, t.worker.job}, {letterIdempotency, l.idempotency}} {
+		if h[1] != "" {
+			ext = functions.AppendHeader(ext, []byte(h[0]), []byte(h[1]))
+		}
+	}
+	record := router.EgressRecord{Topic: []byte(l.topic), Key: l.key, Value: l.value, Time: t.now, Ext: ext}
+	if err := t.program.clusters[l.cluster].egress.Check(&record); err != nil {
+		return fatal(fmt.Errorf("dead letter of %s %s to topic %s: %w", l.function, l.where, l.topic, err))
+	}
+	t.emit(l.cluster, functions.ExactlyOnce, &record)
+	return nil
+}
+
+func firstLine(s string) string {
+	for i := range len(s) {
+		if s[i] == '\n' {
+			return s[:i]
+		}
+	}
+	return s
+}
+
+// headersOf copies the headers among a message's extensions.
+func headersOf(ext []byte) []byte {
+	var headers []byte
+	for tag, v := range functions.Exts(ext) {
+		if tag == functions.TagHeader {
+			headers = functions.AppendExt(headers, tag, v)
+		}
+	}
+	return headers
+}

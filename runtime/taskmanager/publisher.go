@@ -1,0 +1,58 @@
+package taskmanager
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/weir-run/weir/internal/failpoint"
+	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/runtime/internal/wire"
+)
+
+// publisher writes the outboxes of one lane, in the order of epochs.
+type publisher struct {
+	id      string
+	task    int
+	cluster *cluster
+	lane    router.Lane
+	inbox   *wire.Inbox[publication]
+	pending atomic.Uint64 // number of the epoch being published; 0 is none
+	bytes   atomic.Int64
+}
+
+// publication is one committed outbox.
+type publication struct {
+	number uint64
+	outbox [][]byte
+}
+
+func (p *publisher) put(number uint64, outbox [][]byte) {
+	p.pending.Store(number)
+	size := 0
+	for _, chunk := range outbox {
+		size += len(chunk)
+	}
+	p.bytes.Store(int64(size))
+	p.inbox.Put(publication{number: number, outbox: outbox})
+}
+
+// run publishes until ctx is done; done is called after each outbox.
+func (p *publisher) run(ctx context.Context, done func(number uint64)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.inbox.Ready():
+		}
+		for _, next := range p.inbox.Take(nil) {
+			if err := p.lane.Publish(ctx, next.number, next.outbox); err != nil {
+				return fmt.Errorf("publish epoch %d in lane %s: %w", next.number, p.id, err)
+			}
+			failpoint.Hit("published")
+			p.pending.Store(0)
+			p.bytes.Store(0)
+			done(next.number)
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package taskmanager
+
+import (
+	"time"
+
+	"github.com/weir-run/weir/internal/failpoint"
+	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/runtime/internal/wire"
+	"github.com/weir-run/weir/statestore"
+)
+
+// snapshot is what one task has at a barrier. The task fills it and hands it to the worker; from then on it is immutable.
+type snapshot struct {
+	task      int
+	trigger   uint64
+	final     bool
+	positions []router.Position
+	delta     statestore.Sealed
+	mailbox   [][]byte
+	recorded  [][]byte   // messages in flight to this task
+	queued    [][]byte   // messages that this task could not send yet
+	outboxes  [][][]byte // by cluster
+	unacked   [][][]byte // at-least-once output not yet acknowledged, by cluster
+	replies   []reply
+	sealing   time.Duration
+}
+
+// seal ends the epoch of this task: it captures everything that belongs to it, then sends the barrier on every channel,
+// ahead of queued output. Buffers are swapped, nothing is copied (Chandy and Lamport, 1985: the state is recorded before
+// the marker is sent, and each channel's messages until its marker arrives).
+func (t *task) seal(barrier wire.Barrier) {
+	started := time.Now()
+	if t.sealed != nil {
+		t.submit() // its epoch was aborted before all barriers came in
+	}
+	for i := range t.out {
+		t.closeFrame(&t.out[i])
+	}
+	t.sealed = &snapshot{
+		task: t.id, trigger: barrier.Trigger, final: barrier.Final,
+		positions: t.positions(),
+		delta:     t.state.Seal(),
+		mailbox:   append(t.retries.capture(), t.mailbox.capture()...),
+		queued:    t.captureQueued(),
+		outboxes:  t.outboxes.take(),
+		unacked:   t.unacked.capture(),
+		replies:   t.replies,
+	}
+	t.observe()
+	t.replies = nil
+	t.lastTrigger = barrier.Trigger
+	t.wanted, t.urgent, t.dirty, t.waiting = false, false, false, false
+	for i := range t.in {
+		if i == t.id {
+			continue
+		}
+		t.in[i].recording, t.in[i].recorded = true, nil
+		t.out[i].inbox.Put(wire.AppendBarrier(nil, uint16(t.id), uint16(i), t.attempt, barrier))
+	}
+	if barrier.Switch != 0 {
+		t.switchModules(barrier.Switch)
+	}
+	t.stopped = t.stopped || barrier.Final
+	t.sealed.sealing = time.Since(started)
+	failpoint.Hit("sealed")
+	t.submitWhenComplete()
+}
+
+func (t *task) captureQueued() [][]byte {
+	var queued [][]byte
+	for i := range t.out {
+		for _, frame := range t.out[i].queue {
+			queued = append(queued, frame[wire.FrameHeader:])
+		}
+	}
+	return queued
+}
+
+// receiveBarrier ends the recording of a channel. The first barrier of a trigger that is not known yet seals.
+func (t *task) receiveBarrier(from int, barrier wire.Barrier) {
+	if barrier.Trigger > t.lastTrigger {
+		t.seal(barrier)
+	}
+	if barrier.Trigger < t.lastTrigger || t.sealed == nil {
+		return // of an epoch that was aborted before it came
+	}
+	t.in[from].recording = false
+	t.sealed.recorded = append(t.sealed.recorded, t.in[from].recorded...)
+	t.in[from].recorded = nil
+	t.submitWhenComplete()
+}
+
+func (t *task) submitWhenComplete() {
+	for i := range t.in {
+		if t.in[i].recording {
+			return
+		}
+	}
+	t.submit()
+}
+
+func (t *task) submit() {
+	t.worker.snapshots.Put(t.sealed)
+	t.sealed = nil
+}

@@ -1,0 +1,201 @@
+package taskmanager
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/runtime/internal/wire"
+	"github.com/weir-run/weir/statestore"
+)
+
+const (
+	// mailboxLimit is where a task stops giving credit and polling its ingress: some thousand messages, so that a batch
+	// is always full, and little to write at a barrier.
+	mailboxLimit = 4 << 20
+	// mailboxMax is where a job fails: only a cycle that makes more messages than it consumes gets there, since ingress
+	// and peers are held back at mailboxLimit.
+	mailboxMax = 512 << 20
+	// pollRecords bounds one poll, so that barriers and replies wait for no more than a few hundred records.
+	pollRecords = 512
+)
+
+// task is the loop that owns one range of key groups. All fields belong to its goroutine but for what stats says.
+type task struct {
+	id, tasks, groups int
+	attempt           uint64
+	worker            *worker
+	log               *slog.Logger
+
+	wake     chan struct{} // capacity 1: inbox, commands and ingresses signal it
+	inbox    *wire.Inbox[[]byte]
+	commands *wire.Inbox[command]
+
+	mailbox     mailbox
+	retries     retries
+	in          []inbound
+	out         []outbound
+	frames      [][]byte
+	orders      []command
+	queuedBytes int // of all out queues
+
+	state     statestore.Backend
+	program   *program
+	invokers  []Invoker // per module of program
+	upcoming  *prepared // made ready for a switch
+	batches   []batch   // per module
+	leftovers []functions.Message
+	reads     []functions.Message
+	writes    []statestore.Entry
+	sequence  uint64
+
+	ingresses []ingress
+	outboxes  outboxes
+	unacked   unacked
+	replies   []reply
+
+	sealed      *snapshot // waits for barriers
+	lastTrigger uint64
+	wanted      bool // the JobManager knows that something changed
+	urgent      bool // and that something waits
+	dirty       bool // something changed since the last seal
+	waiting     bool // something waits for the commit point
+	stopped     bool // a final barrier has passed
+	worked      bool // this turn of the loop did something
+	now         int64
+	stats       *taskStats
+}
+
+// taskStats is written by the task and read by anyone.
+type taskStats struct {
+	in, out, invocations, failures, deadLetters, skipped, stale atomic.Uint64
+	keys, stateBytes, lag                                       atomic.Int64
+}
+
+// command is an order of the worker to a task.
+type command struct {
+	barrier wire.Barrier       // seal when Trigger is not 0
+	message *functions.Message // enqueue
+	acked   *sending           // at-least-once output that the broker has
+	ready   *prepared          // modules for an upcoming switch
+}
+
+// run is the task's loop. It returns nil after a final barrier, or when ctx is done.
+func (t *task) run(ctx context.Context) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		t.worked = false
+		t.now = time.Now().UnixMilli()
+		if err := t.turn(); err != nil {
+			return err
+		}
+		if t.stopped && t.sealed == nil {
+			return nil
+		}
+		if t.worked {
+			continue
+		}
+		timer.Reset(t.retries.wait(t.now))
+		select {
+		case <-t.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// turn is one round of the loop, in the order of DESIGN section 3: control, frames of other tasks, due retries, ingress,
+// one batch per module, flush.
+func (t *task) turn() error {
+	t.obey()
+	if err := t.receive(); err != nil {
+		return err
+	}
+	if t.stopped {
+		return nil
+	}
+	t.wakeRetries()
+	if t.mailbox.bytes < mailboxLimit && t.queuedBytes < queuedLimit {
+		for i := range t.ingresses {
+			if err := t.poll(&t.ingresses[i]); err != nil {
+				return err
+			}
+		}
+	}
+	if err := t.process(); err != nil {
+		return err
+	}
+	t.flush()
+	t.unacked.flush(t)
+	for i := range t.in {
+		if i != t.id {
+			t.repay(i)
+		}
+	}
+	t.tell()
+	return nil
+}
+
+// obey carries out the worker's orders.
+func (t *task) obey() {
+	t.orders = t.commands.Take(t.orders)
+	for i, c := range t.orders {
+		t.orders[i] = command{}
+		t.worked = true
+		switch {
+		case c.message != nil:
+			t.mailbox.append(c.message)
+		case c.acked != nil:
+			t.unacked.remove(c.acked)
+		case c.ready != nil:
+			t.upcoming = c.ready
+		case c.barrier.Trigger > t.lastTrigger:
+			t.seal(c.barrier)
+		}
+	}
+}
+
+// changed notes that this epoch is not empty.
+func (t *task) changed() { t.dirty = true }
+
+// tell lets the JobManager know, at most twice per epoch, that there is something to commit.
+func (t *task) tell() {
+	switch {
+	case t.waiting && !t.urgent:
+		t.urgent, t.wanted = true, true
+		t.worker.want(true, t.mailbox.bytes == 0)
+	case t.dirty && !t.wanted:
+		t.wanted = true
+		t.worker.want(false, false)
+	}
+}
+
+// positions are where each partition resumes: what this task has consumed, else where it started.
+func (t *task) positions() []router.Position {
+	var all []router.Position
+	for i := range t.ingresses {
+		started, _ := t.ingresses[i].source.Positions()
+		for _, p := range started {
+			if consumed, ok := t.ingresses[i].consumed[p.Partition]; ok {
+				p = consumed
+			}
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// deliver routes a message to the task that owns its key: this one's mailbox, or a frame.
+func (t *task) deliver(m *functions.Message) {
+	owner := functions.Owner(functions.GroupOf(functions.Hash(m.Key), t.groups), t.groups, t.tasks)
+	if owner == t.id {
+		t.mailbox.append(m)
+		return
+	}
+	t.send(owner, m)
+}

@@ -1,0 +1,318 @@
+package taskmanager
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/runtime/internal/wire"
+	"github.com/weir-run/weir/statestore/checkpoint"
+)
+
+// worker is one attempt of one job in this TaskManager. Its goroutine owns what is not marked otherwise.
+type worker struct {
+	config  Config
+	manager *Manager
+	log     *slog.Logger
+	attempt wire.Attempt
+	job     string
+	prefix  string
+	term    uint64
+	seed    uint64
+	width   int // parallelism of the job
+	cancel  context.CancelFunc
+	halting bool // of the manager's goroutine
+
+	wake      chan struct{} // control, snapshots and events signal it
+	control   *wire.Inbox[wire.Message]
+	snapshots *wire.Inbox[*snapshot]
+	events    *wire.Inbox[func() error] // from goroutines of this worker, to be run in its loop
+	failure   chan error                // capacity 1: the first error ends the attempt
+
+	program    *program
+	ids        atomic.Pointer[map[string]uint16] // of the program, for the front
+	running    atomic.Pointer[[]*task]           // all tasks by number, for the front; nil before Start
+	local      []*task
+	inboxes    []*wire.Inbox[[]byte] // by task number
+	publishers []*publisher
+	upcoming   *program
+	linked     []*program // all whose modules are held
+	switched   int // version that a trigger has switched the tasks to
+	logs       *logRing
+	started    time.Time
+
+	epochs      []*epoch // not yet decided, in the order of triggers; at most one is live
+	carried     []*snapshot
+	unpublished int
+	final       bool // the final epoch is committed
+	reported    bool
+}
+
+func newWorker(m *Manager, d *wire.Deploy, cancel context.CancelFunc) *worker {
+	wake := make(chan struct{}, 1)
+	return &worker{
+		config: m.config, manager: m, attempt: d.Attempt, job: d.Version.Job.Name, prefix: d.Prefix, term: d.Term, seed: rand.Uint64(),
+		width: d.Version.Job.Parallelism, cancel: cancel, wake: wake,
+		log:     m.log.With("job", d.Version.Job.Name, "attempt", d.Attempt.Attempt),
+		control: wire.NewInbox[wire.Message](wake), snapshots: wire.NewInbox[*snapshot](wake), events: wire.NewInbox[func() error](wake),
+		failure: make(chan error, 1), logs: newLogRing(),
+	}
+}
+
+// run restores, waits for Start, and works until the attempt ends.
+func (w *worker) run(ctx context.Context, d *wire.Deploy) error {
+	ctx, cancel := context.WithCancel(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	defer func() {
+		w.manager.front.close(w)
+		cancel()
+		_ = group.Wait() // their errors came through fail
+		w.close()
+	}()
+	deployed, err := w.restore(ctx, group, d)
+	if err != nil {
+		return err
+	}
+	w.send(deployed)
+	for {
+		select {
+		case err := <-w.failure:
+			return err
+		case <-ctx.Done():
+			select {
+			case err := <-w.failure:
+				return err
+			default:
+				return ctx.Err()
+			}
+		case <-w.wake:
+		}
+		if err := w.turn(ctx, group); err != nil {
+			return err
+		}
+	}
+}
+
+// turn handles everything that waits.
+func (w *worker) turn(ctx context.Context, group *errgroup.Group) error {
+	for _, event := range w.events.Take(nil) {
+		if err := event(); err != nil {
+			return err
+		}
+	}
+	for _, m := range w.control.Take(nil) {
+		if err := w.handle(ctx, group, m); err != nil {
+			return err
+		}
+	}
+	for _, s := range w.snapshots.Take(nil) {
+		if err := w.collect(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *worker) handle(ctx context.Context, group *errgroup.Group, m wire.Message) error {
+	switch c := m.(type) {
+	case *wire.Start:
+		w.start(ctx, group)
+	case *wire.Prepare:
+		group.Go(func() error { w.prepare(ctx, c); return nil })
+	case *wire.Trigger:
+		if w.epoch(c.Trigger) == nil {
+			w.epochs = append(w.epochs, &epoch{trigger: c.Trigger})
+		}
+		if c.Switch != 0 {
+			w.switched = c.Switch
+		}
+		for _, t := range w.local {
+			t.commands.Put(command{barrier: wire.Barrier{Trigger: c.Trigger, Switch: c.Switch, Final: c.Final}})
+		}
+	case *wire.Complete:
+		return w.complete(c)
+	case *wire.Abort:
+		w.abort(c.Trigger)
+	case *wire.Fold:
+		group.Go(func() error { w.fold(ctx, c); return nil })
+	case *wire.Query:
+		w.query(c)
+	default:
+		return fmt.Errorf("worker got unexpected %T", m)
+	}
+	return nil
+}
+
+// start lets the tasks run.
+func (w *worker) start(ctx context.Context, group *errgroup.Group) {
+	w.started = time.Now()
+	for _, t := range w.local {
+		for i := range t.ingresses {
+			source := t.ingresses[i].source
+			group.Go(func() error { return w.report(source.Run(ctx)) })
+			group.Go(func() error { forward(ctx, source.Ready(), t.wake); return nil })
+		}
+		group.Go(func() error { return w.report(t.run(ctx)) })
+	}
+	tasks := append([]*task(nil), w.local...)
+	w.running.Store(&tasks)
+	w.manager.front.open(w, w.program)
+}
+
+// forward passes the signals of an ingress on to its task, which waits on one channel for everything.
+func forward(ctx context.Context, from <-chan struct{}, to chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-from:
+		}
+		select {
+		case to <- struct{}{}:
+		default: // the task is awake
+		}
+	}
+}
+
+// report hands the error that ends a goroutine to the worker's loop.
+func (w *worker) report(err error) error {
+	if err != nil {
+		w.fail(err)
+	}
+	return err
+}
+
+// fail ends the attempt. Any goroutine may call it; the first error counts.
+func (w *worker) fail(err error) {
+	select {
+	case w.failure <- err:
+	default: // an earlier error ends the attempt already
+	}
+}
+
+func (w *worker) send(m wire.Message) { w.manager.endpoint.Send(jobManager, m) }
+
+// want is called by tasks.
+func (w *worker) want(urgent, lone bool) {
+	w.send(&wire.Want{Attempt: w.attempt, Urgent: urgent, Lone: lone})
+}
+
+// enqueue puts a message into the mailbox of the task that owns its key; false before Start and in another TaskManager.
+func (w *worker) enqueue(m *functions.Message) bool {
+	tasks := w.running.Load()
+	if tasks == nil {
+		return false
+	}
+	for _, t := range *tasks {
+		if t.id == functions.Owner(functions.GroupOf(functions.Hash(m.Key), t.groups), t.groups, t.tasks) {
+			t.commands.Put(command{message: m})
+			return true
+		}
+	}
+	return false
+}
+
+func (w *worker) functionID(name string) (uint16, bool) {
+	ids := w.ids.Load()
+	if ids == nil {
+		return 0, false
+	}
+	id, ok := (*ids)[name]
+	return id, ok
+}
+
+// prepare loads another version's modules and makes every task's instances, so that the switch at the barrier is a swap.
+func (w *worker) prepare(ctx context.Context, c *wire.Prepare) {
+	answer := &wire.Prepared{Attempt: w.attempt, Number: c.Version.Number}
+	p, err := w.link(ctx, &c.Version)
+	w.events.Put(func() error { w.linked = append(w.linked, p); return nil })
+	if err == nil {
+		err = w.program.fitting(p)
+	}
+	var ready []*prepared
+	for range w.local {
+		if err != nil {
+			break
+		}
+		var invokers []Invoker
+		invokers, err = p.instances(w.guestLog(len(ready)))
+		ready = append(ready, &prepared{program: p, invokers: invokers})
+	}
+	if err != nil {
+		answer.Error = err.Error()
+		w.send(answer)
+		return
+	}
+	w.events.Put(func() error {
+		for i, t := range w.local {
+			t.commands.Put(command{ready: ready[i]})
+		}
+		w.upcoming = p
+		w.send(answer)
+		return nil
+	})
+}
+
+// fold makes one base out of files, in background and within its own goroutine.
+func (w *worker) fold(ctx context.Context, c *wire.Fold) {
+	answer := &wire.Folded{Attempt: w.attempt}
+	file, err := checkpoint.FoldFiles(ctx, w.config.Storage, c.Name, c.Bases, c.Deltas, 0, functions.KeyGroup(c.Groups), time.Now().UnixMilli())
+	if err != nil {
+		answer.Error = err.Error()
+	}
+	answer.File = file
+	w.send(answer)
+}
+
+// close frees what the attempt holds; its goroutines have ended.
+func (w *worker) close() {
+	w.inboxClose()
+	for _, t := range w.local {
+		for _, invoker := range t.invokers {
+			invoker.Close()
+		}
+		if t.upcoming != nil {
+			for _, invoker := range t.upcoming.invokers {
+				invoker.Close()
+			}
+		}
+		if err := t.state.Close(); err != nil {
+			w.log.Warn("state left open", "task", t.id, "err", err)
+		}
+	}
+	for _, p := range w.publishers {
+		if err := p.lane.Close(); err != nil {
+			w.log.Warn("lane left open", "lane", p.id, "err", err)
+		}
+	}
+	for _, p := range w.linked {
+		for _, module := range p.modules {
+			module.Close()
+		}
+	}
+	if w.program != nil {
+		for _, c := range w.program.clusters {
+			if c.egress == nil {
+				continue
+			}
+			if err := c.egress.Close(); err != nil {
+				w.log.Warn("egress left open", "cluster", c.key, "err", err)
+			}
+		}
+	}
+}
+
+func (w *worker) inboxClose() {
+	for _, inbox := range w.inboxes {
+		inbox.Close()
+	}
+}
+
+var _ router.Dispatch = (*Manager)(nil).Dispatch
