@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/weir-run/weir/internal/binary"
+)
+
+// job is what differs between the jobs of the scenarios.
+type job struct {
+	name        string // also the namespace: one tenant's function types belong to one job
+	parallelism int
+	interval    string // of checkpoints: auto or a duration
+	delivery    string // of the egress
+	kafka       bool   // counts records from topic <name>-in to topic <name>-out
+}
+
+// document is the job's module.yaml.
+func (j job) document() string {
+	text := fmt.Sprintf(`kind: weir.v1/job
+spec:
+  name: %[1]s
+  namespace: %[1]s
+  parallelism: %[2]d
+  checkpoints: {interval: %[3]s}
+---
+kind: weir.v1/module
+spec: {file: guest.wasm}
+`, j.name, j.parallelism, j.interval)
+	if j.kafka {
+		text += fmt.Sprintf(`---
+kind: io.statefun.kafka.v1/ingress
+spec:
+  id: bench/in
+  address: embedded
+  consumerGroupId: %[1]s
+  topics: [{topic: %[1]s-in, valueType: bench/record, targets: [bench/count]}]
+---
+kind: io.statefun.kafka.v1/egress
+spec: {id: out, address: embedded, deliverySemantic: {type: %[2]s}, topic: %[1]s-out, topics: [%[1]s-out], compression: none}
+`, j.name, j.delivery)
+	}
+	return text
+}
+
+func (j job) in() string  { return j.name + "-in" }
+func (j job) out() string { return j.name + "-out" }
+
+// path is where invocations of the job's functions go.
+func (j job) path(function, key string) string {
+	return "/n/" + j.name + "/in/bench/" + function + "/" + key
+}
+
+// server starts weir with an empty data directory, without a job.
+func (b *bench) server(ctx context.Context, name string) (*binary.Server, error) {
+	log, err := os.Create(filepath.Join(b.dir, name+".log"))
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	return binary.Start(ctx, binary.Config{Path: b.weir, Data: filepath.Join(b.dir, name+".data"), Kafka: b.kafka, Log: log})
+}
+
+// deploy deploys a job and waits until it runs.
+func (b *bench) deploy(ctx context.Context, s *binary.Server, j job) error {
+	dir := filepath.Join(b.dir, j.name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("write job %s: %w", j.name, err)
+	}
+	guest, err := os.ReadFile(filepath.Join(b.dir, "guest.wasm"))
+	if err != nil {
+		return fmt.Errorf("read guest: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "guest.wasm"), guest, 0o644); err != nil {
+		return fmt.Errorf("write job %s: %w", j.name, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "module.yaml"), []byte(j.document()), 0o644); err != nil {
+		return fmt.Errorf("write job %s: %w", j.name, err)
+	}
+	return s.Deploy(ctx, dir, j.name)
+}
+
+// end stops a server; what it complains about is logged, because the figures are taken already.
+func (b *bench) end(s *binary.Server) {
+	if err := s.Stop(); err != nil {
+		b.log.Warn("server did not stop", "err", err)
+	}
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	// latencyRate is what the goals are stated for, in records per second.
+	latencyRate = 10_000
+	// warmUp is left out of the percentiles.
+	warmUp = 5 * time.Second
+	// grace is how long missing records are waited for after the last was sent.
+	grace = 60 * time.Second
+	// tick is the longest pause of the generator: a record is sent at most so late.
+	tick = 200 * time.Microsecond
+)
+
+// latency sends on a schedule and measures until a read_committed consumer has each record.
+func (b *bench) latency(ctx context.Context) error {
+	for _, interval := range []string{"10ms", "auto"} {
+		target := ""
+		if interval == "10ms" {
+			target = "<= 60"
+		}
+		j := job{name: "latency-" + interval, parallelism: 2, interval: interval, delivery: "exactly-once", kafka: true}
+		run, _, err := b.timed(ctx, j, nil)
+		if err != nil {
+			return fmt.Errorf("interval %s: %w", interval, err)
+		}
+		name := "exactly-once latency at 10 k records/s, epochs " + interval + ", "
+		b.add(name+"p50", run.quantile(0.5), "ms", "")
+		b.add(name+"p99", run.quantile(0.99), "ms", target)
+		b.add(name+"p99.9", run.quantile(0.999), "ms", "")
+		b.add(name+"max", run.quantile(1), "ms", "")
+	}
+	return nil
+}
+
+// timing is what one latency run found.
+type timing struct {
+	millis []float64 // of each record behind the warm-up, sorted at the end
+	pairs  []uint64
+	gap    time.Duration // longest time without a record that was later scheduled than all before
+	from   time.Time     // of the last record before that gap
+}
+
+func (t *timing) quantile(q float64) float64 {
+	if len(t.millis) == 0 {
+		return math.NaN()
+	}
+	return t.millis[min(len(t.millis)-1, int(q*float64(len(t.millis))))]
+}
+
+// schedule is the times at which records are sent.
+type schedule struct {
+	start int64 // unix ns
+	total int64
+}
+
+func (s schedule) of(i int64) int64 { return s.start + i*int64(time.Second)/latencyRate }
+
+// index is the record with that time, or -1 for another run's.
+func (s schedule) index(scheduled int64) int64 {
+	i := (scheduled - s.start) * latencyRate / int64(time.Second)
+	for _, i := range []int64{i, i + 1} {
+		if i >= 0 && i < s.total && s.of(i) == scheduled {
+			return i
+		}
+	}
+	return -1
+}
+
+// timed runs one job under scheduled load, with meanwhile at half of it, and checks every record of the output.
+func (b *bench) timed(ctx context.Context, j job, meanwhile func(context.Context, *load) error) (*timing, *load, error) {
+	k, err := dial(b.kafka)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer k.close()
+	for _, topic := range []string{j.in(), j.out()} {
+		if err := k.recreate(ctx, topic); err != nil {
+			return nil, nil, err
+		}
+	}
+	quiet(ctx)
+	s, err := b.server(ctx, j.name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer b.end(s)
+	if err := b.deploy(ctx, s, j); err != nil {
+		return nil, nil, err
+	}
+	l := &load{server: s, topics: k, job: j}
+	l.schedule = schedule{time.Now().Add(time.Second).UnixNano(), int64(b.seconds) * latencyRate}
+	found, err := l.run(ctx, b.keys, meanwhile)
+	if err != nil {
+		return nil, nil, err
+	}
+	slices.Sort(found.millis)
+	return found, l, exact(found.pairs, true)
+}
+
+// receive reads the output until every record of the schedule is there, or ctx ends.
+func receive(ctx context.Context, consumer *kgo.Client, s schedule) (*timing, error) {
+	found := &timing{}
+	seen := make([]bool, s.total)
+	front, arrived := int64(-1), time.Time{}
+	var strange error
+	for left := s.total; left > 0; {
+		fetches := consumer.PollFetches(ctx)
+		now := time.Now()
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("%d of %d records did not arrive", left, s.total)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			i := s.index(int64(binary.BigEndian.Uint64(r.Value)))
+			if i < 0 || seen[i] {
+				strange = fmt.Errorf("record of %s[%d] at offset %d came twice, or was never sent", r.Topic, r.Partition, r.Offset)
+				return
+			}
+			seen[i] = true
+			left--
+			found.pairs = append(found.pairs, pair(r))
+			if s.of(i)-s.start < int64(warmUp) {
+				return
+			}
+			found.millis = append(found.millis, float64(now.UnixNano()-s.of(i))/1e6)
+			if i > front {
+				if front >= 0 && now.Sub(arrived) > found.gap {
+					found.gap, found.from = now.Sub(arrived), arrived
+				}
+				front, arrived = i, now
+			}
+		})
+		if strange != nil {
+			return nil, strange
+		}
+	}
+	return found, nil
+}
+
+// starts is the end of each partition, where a consumer of what follows begins.
+func starts(ctx context.Context, admin *kadm.Client, topic string) (map[int32]kgo.Offset, error) {
+	ends, err := admin.ListEndOffsets(ctx, topic)
+	if err = errors.Join(err, ends.Error()); err != nil {
+		return nil, fmt.Errorf("list offsets of %s: %w", topic, err)
+	}
+	from := map[int32]kgo.Offset{}
+	ends.Each(func(o kadm.ListedOffset) { from[o.Partition] = kgo.NewOffset().At(o.Offset) })
+	return from, nil
+}

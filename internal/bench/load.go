@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weir-run/weir/internal/binary"
+)
+
+// load is a scheduled run: one goroutine sends, one receives, and at half of it something may happen to the server.
+type load struct {
+	schedule schedule
+	server   *binary.Server
+	topics   *topics
+	job      job
+}
+
+func (l *load) run(ctx context.Context, distinct int64, meanwhile func(context.Context, *load) error) (*timing, error) {
+	from, err := starts(ctx, l.topics.admin, l.job.out())
+	if err != nil {
+		return nil, err
+	}
+	consumer, err := l.topics.consumer(l.job.out(), from)
+	if err != nil {
+		return nil, err
+	}
+	defer consumer.Close()
+	end := time.Unix(0, l.schedule.of(l.schedule.total)).Add(grace)
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	var found *timing
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return l.send(ctx, distinct) })
+	group.Go(func() (err error) {
+		found, err = receive(ctx, consumer, l.schedule)
+		return err
+	})
+	if meanwhile != nil {
+		group.Go(func() error {
+			pause(ctx, time.Until(time.Unix(0, l.schedule.of(l.schedule.total/2))))
+			return meanwhile(ctx, l)
+		})
+	}
+	return found, group.Wait()
+}
+
+// send keeps to the schedule: a record that is late carries the time it should have had, so that a stall counts in full.
+func (l *load) send(ctx context.Context, distinct int64) error {
+	next := keys(distinct)
+	sent := newSent()
+	for i := int64(0); i < l.schedule.total && ctx.Err() == nil; {
+		for now := time.Now().UnixNano(); i < l.schedule.total && l.schedule.of(i) <= now; i++ {
+			l.topics.client.Produce(ctx, &kgo.Record{Topic: l.job.in(), Key: next(), Value: value(l.schedule.of(i))}, sent.done)
+		}
+		pause(ctx, tick)
+	}
+	return sent.wait(ctx, l.topics.client)
+}
