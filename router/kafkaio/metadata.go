@@ -15,6 +15,7 @@ type seen struct {
 	err      error // why it cannot be described: absent, not authorized, or something that heals
 	internal bool
 	leaders  []int32 // by partition; -1 has none
+	replicas int     // of partition 0
 }
 
 // metadata asks a broker for topics, all of them when names is empty. It never answers from the client library's cache,
@@ -45,6 +46,9 @@ func metadata(ctx context.Context, cl *kgo.Client, names []string) (map[string]s
 			}
 			if p.ErrorCode == 0 || kerr.ErrorForCode(p.ErrorCode) == kerr.ReplicaNotAvailable {
 				s.leaders[p.Partition] = p.Leader
+			}
+			if p.Partition == 0 {
+				s.replicas = len(p.Replicas)
 			}
 		}
 		topics[*t.Topic] = s
