@@ -32,6 +32,7 @@ var table = []row{
 	{"statestore/checkpoint", []string{"statestore", "functions"}},
 	{"statestore/checkpoint/checkpointtest", []string{"statestore/checkpoint", "statestore", "functions"}},
 
+	{"runtime", []string{"runtime/internal/wire"}},
 	{"runtime/internal/wire", []string{"functions", "router", "statestore/checkpoint"}}, // messages carry positions and file names
 	{"runtime/internal/sim", []string{"runtime/...", "statestore/...", "router", "router/routertest", "functions", "sdk/abi"}},
 	{"runtime/jobmanager", []string{"runtime/internal/wire", "statestore", "statestore/checkpoint", "router", "functions", "internal/failpoint"}},
