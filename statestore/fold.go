@@ -13,18 +13,14 @@ import (
 // the result is nil. It needs memory for the result and 16 to 24 bytes per entry of its arguments.
 func Fold(now int64, base []byte, deltas ...[]byte) ([]byte, error) {
 	f := folder{blocks: append([][]byte{base}, deltas...)}
-	if any, err := f.reserve(); err != nil || !any {
-		return nil, err
-	}
-	for i, block := range f.blocks {
-		if len(block) == 0 {
-			continue
-		}
-		if err := f.add(i, block); err != nil {
-			return nil, fmt.Errorf("fold block %d: %w", i, err)
-		}
-	}
-	return f.write(now), nil
+	return f.fold(func(e *Entry) bool { return e.Present && (e.Expires == 0 || e.Expires > now) })
+}
+
+// Merge joins delta blocks of one key group, oldest first, into one delta block: the newest entry of a state and key
+// wins, and deletes stay, as there is a base below. Otherwise as Fold.
+func Merge(deltas ...[]byte) ([]byte, error) {
+	f := folder{blocks: deltas}
+	return f.fold(func(*Entry) bool { return true })
 }
 
 // folder finds the newest entry of every state and key: an open-addressed index over a flat list of places, as a Go map
@@ -42,6 +38,22 @@ type place uint64
 const placeBits = 44 // of the offset: 16 TiB, more than any memory
 
 func (p place) bytes(blocks [][]byte) []byte { return blocks[p>>placeBits][p&(1<<placeBits-1):] }
+
+// fold finds the newest entries and writes those that keep wants.
+func (f *folder) fold(keep func(*Entry) bool) ([]byte, error) {
+	if any, err := f.reserve(); err != nil || !any {
+		return nil, err
+	}
+	for i, block := range f.blocks {
+		if len(block) == 0 {
+			continue
+		}
+		if err := f.add(i, block); err != nil {
+			return nil, fmt.Errorf("fold block %d: %w", i, err)
+		}
+	}
+	return f.write(keep), nil
+}
 
 // reserve reads all headers, and makes an index for as many entries as they announce.
 func (f *folder) reserve() (any bool, err error) {
@@ -104,7 +116,7 @@ func (f *folder) slot(e *Entry) *uint32 {
 	}
 }
 
-func (f *folder) write(now int64) []byte {
+func (f *folder) write(keep func(*Entry) bool) []byte {
 	var e Entry
 	size := BlockHeaderBytes
 	for _, p := range f.newest {
@@ -114,7 +126,7 @@ func (f *folder) write(now int64) []byte {
 	w := NewBlockWriter(f.group, make([]byte, 0, size))
 	for _, p := range f.newest {
 		readEntry(p.bytes(f.blocks), &e)
-		if e.Present && (e.Expires == 0 || e.Expires > now) {
+		if keep(&e) {
 			w.Add(&e)
 		}
 	}

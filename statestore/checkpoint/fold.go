@@ -1,0 +1,182 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/statestore"
+)
+
+const (
+	// foldFloorBytes keeps a small job from folding all the time.
+	foldFloorBytes = 1 << 20
+	// maxDeltas is how many delta files a manifest names before the latest are joined: a restore opens them all.
+	maxDeltas = 64
+	// smallBaseBytes is up to where a fold costs no more than joining deltas does.
+	smallBaseBytes = 16 << 20
+	// mergeShare is how much larger than all later ones together a delta may be to be joined with them. So every entry
+	// is copied once per factor of its delta's size, not once per join.
+	mergeShare = 2
+)
+
+func lengths(refs []FileRef) (sum int64) {
+	for _, ref := range refs {
+		sum += ref.Length
+	}
+	return sum
+}
+
+// FoldNeeded tells that m's deltas exceed half of its bases, so that replaying them would make a restore slow; or that
+// they are too many and the bases are small.
+func FoldNeeded(m *Manifest) bool {
+	base := lengths(m.Bases)
+	return lengths(m.Deltas) > max(base/2, foldFloorBytes) || len(m.Deltas) > maxDeltas && base <= smallBaseBytes
+}
+
+// MergeNeeded returns the latest of m's deltas, in their order, to be joined into one by MergeFiles; nil while a
+// manifest names few enough. The bases stay: at 100 epochs a second folding them all the time would cost more than
+// everything else.
+func MergeNeeded(m *Manifest) []FileRef {
+	if len(m.Deltas) <= maxDeltas {
+		return nil
+	}
+	from, sum := len(m.Deltas)-maxDeltas/2, int64(0)
+	sum = lengths(m.Deltas[from:])
+	for from > 0 && m.Deltas[from-1].Length <= mergeShare*sum {
+		from--
+		sum += m.Deltas[from].Length
+	}
+	return m.Deltas[from:]
+}
+
+// FoldFiles writes the base file name for the key groups [from, to): the bases, which may lack some, and on them the
+// deltas in their order, without what is deleted or expired at now (unix ms). It holds one key group in memory. The
+// result's Number is the highest of its arguments'.
+func FoldFiles(ctx context.Context, storage Storage, name string, bases, deltas []FileRef, from, to functions.KeyGroup,
+	now int64) (FileRef, error) {
+	return joinFiles(ctx, storage, name, KindBase, bases, deltas, from, to, func(base, deltas [][]byte) ([]byte, error) {
+		return statestore.Fold(now, nil, append(base, deltas...)...)
+	})
+}
+
+// MergeFiles joins deltas, in their order, into the delta file name, for the key groups [from, to). Deletes stay.
+func MergeFiles(ctx context.Context, storage Storage, name string, deltas []FileRef, from, to functions.KeyGroup) (FileRef, error) {
+	return joinFiles(ctx, storage, name, KindDelta, nil, deltas, from, to, func(_, deltas [][]byte) ([]byte, error) {
+		return statestore.Merge(deltas...)
+	})
+}
+
+func joinFiles(ctx context.Context, storage Storage, name string, kind SectionKind, bases, deltas []FileRef,
+	from, to functions.KeyGroup, join func(bases, deltas [][]byte) ([]byte, error)) (FileRef, error) {
+	ref := FileRef{Name: name}
+	for _, input := range append(append([]FileRef(nil), bases...), deltas...) {
+		ref.Number = max(ref.Number, input.Number)
+	}
+	source, err := openBlocks(ctx, storage, bases, deltas)
+	if err != nil {
+		return FileRef{}, fmt.Errorf("fold into %s: %w", name, err)
+	}
+	err = storage.Create(ctx, name, func(out io.Writer) error {
+		w := NewWriter(out)
+		for group := int(from); group < int(to); group++ {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			block, err := source.join(functions.KeyGroup(group), join)
+			if err != nil {
+				return err
+			}
+			if block == nil {
+				continue
+			}
+			if err := w.Section(kind, 0, functions.KeyGroup(group), "", block); err != nil {
+				return err
+			}
+		}
+		var err error
+		ref.Length, ref.CRC, err = w.Close()
+		return err
+	})
+	if err = errors.Join(err, source.close()); err != nil {
+		return FileRef{}, fmt.Errorf("fold into %s: %w", name, err)
+	}
+	return ref, nil
+}
+
+// blockFiles are open files and where the blocks of each key group are in them, in the order to be applied.
+type blockFiles struct {
+	open   []*Snapshot
+	bases  map[functions.KeyGroup][]blockPlace
+	deltas map[functions.KeyGroup][]blockPlace
+}
+
+type blockPlace struct {
+	file    *Snapshot
+	section Section
+}
+
+func openBlocks(ctx context.Context, storage Storage, bases, deltas []FileRef) (*blockFiles, error) {
+	f := &blockFiles{bases: map[functions.KeyGroup][]blockPlace{}, deltas: map[functions.KeyGroup][]blockPlace{}}
+	add := func(refs []FileRef, kind SectionKind, places map[functions.KeyGroup][]blockPlace) error {
+		for _, ref := range refs {
+			s, err := OpenSnapshot(ctx, storage, ref)
+			if err != nil {
+				return err
+			}
+			f.open = append(f.open, s)
+			for _, section := range s.Sections() {
+				if section.Kind == kind {
+					places[section.Group] = append(places[section.Group], blockPlace{s, section})
+				}
+			}
+		}
+		return nil
+	}
+	if err := errors.Join(add(bases, KindBase, f.bases), add(deltas, KindDelta, f.deltas)); err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	return f, nil
+}
+
+func (f *blockFiles) close() error {
+	var errs []error
+	for _, s := range f.open {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// join reads a key group's blocks and joins them; nil when it has none, or nothing is left.
+func (f *blockFiles) join(group functions.KeyGroup, join func(bases, deltas [][]byte) ([]byte, error)) ([]byte, error) {
+	bases, err := readBlocks(f.bases[group])
+	if err != nil {
+		return nil, err
+	}
+	deltas, err := readBlocks(f.deltas[group])
+	if err != nil {
+		return nil, err
+	}
+	block, err := join(bases, deltas)
+	if err != nil {
+		return nil, fmt.Errorf("key group %d: %w", group, err)
+	}
+	if len(block) <= statestore.BlockHeaderBytes {
+		return nil, nil
+	}
+	return block, nil
+}
+
+func readBlocks(places []blockPlace) ([][]byte, error) {
+	var blocks [][]byte
+	for _, p := range places {
+		block, err := p.file.Read(p.section)
+		if err != nil {
+			return nil, err
+		}
+		blocks = append(blocks, block)
+	}
+	return blocks, nil
+}

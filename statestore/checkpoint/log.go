@@ -1,0 +1,271 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+)
+
+// Log is a job's manifest log, as one coordinator uses it during its term: Latest, then Append and Sweep. Get, List and
+// Verify serve any reader. It is safe from several goroutines.
+//
+// All files under the prefix are the log's: what no kept manifest names is deleted by Sweep in time.
+type Log struct {
+	storage Storage
+	prefix  string // ends in '/'
+
+	mu      sync.Mutex // guards what follows
+	ended   error      // of the term: why nothing can be appended
+	opened  bool       // Latest came through
+	numbers []uint64   // of manifests that exist, ascending
+	files   map[uint64][]FileRef
+	doomed  map[string]bool // files that are nobody's unless a kept manifest names them
+}
+
+// OpenLog makes a log of the manifests below a prefix such as "jobs/ab12". It reads nothing.
+func OpenLog(storage Storage, prefix string) *Log {
+	return &Log{storage: storage, prefix: strings.TrimSuffix(prefix, "/") + "/", files: map[uint64][]FileRef{}}
+}
+
+// Name is the name of a file of this log's job, for snapshots and bases: they belong below the prefix.
+func (l *Log) Name(file string) string { return l.prefix + file }
+
+// List returns the numbers of all manifests, ascending: ErrDamaged when one between them is missing.
+func (l *Log) List(ctx context.Context) ([]uint64, error) {
+	names, err := l.storage.List(ctx, l.prefix+manifestPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("manifest log %s: %w", l.prefix, err)
+	}
+	return l.numbersOf(names)
+}
+
+func (l *Log) numbersOf(names []string) ([]uint64, error) {
+	var numbers []uint64
+	for _, name := range names {
+		number, ok := manifestNumber(l.prefix, name)
+		if !ok || number == 0 {
+			return nil, fmt.Errorf("manifest log: %s: %w: not the name of a manifest", name, ErrDamaged)
+		}
+		if n := len(numbers); n > 0 && number != numbers[n-1]+1 {
+			return nil, fmt.Errorf("manifest log: %s: %w: it is missing, and %s is there", manifestName(l.prefix, numbers[n-1]+1),
+				ErrDamaged, name)
+		}
+		numbers = append(numbers, number)
+	}
+	return numbers, nil
+}
+
+// Latest reads the manifest with the highest number, nil when there is none. One that cannot be read is an error that
+// names the file; no older one takes its place. It begins a term: what is under the prefix at this time and named by no
+// kept manifest is left over from earlier terms.
+func (l *Log) Latest(ctx context.Context) (*Manifest, error) {
+	names, err := l.storage.List(ctx, l.prefix)
+	if err != nil {
+		return nil, fmt.Errorf("manifest log %s: %w", l.prefix, err)
+	}
+	doomed := map[string]bool{}
+	manifests := names[:0:0]
+	for _, name := range names {
+		if strings.HasPrefix(name, l.prefix+manifestPrefix) {
+			manifests = append(manifests, name)
+		} else {
+			doomed[name] = true
+		}
+	}
+	numbers, err := l.numbersOf(manifests)
+	if err != nil {
+		return nil, err
+	}
+	var latest *Manifest
+	if n := len(numbers); n > 0 {
+		if latest, err = l.Get(ctx, numbers[n-1]); err != nil {
+			return nil, err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.opened, l.numbers, l.doomed = true, numbers, doomed
+	if latest != nil {
+		l.files[latest.Number] = latest.Files()
+	}
+	return latest, nil
+}
+
+// Get reads one manifest.
+func (l *Log) Get(ctx context.Context, number uint64) (*Manifest, error) {
+	name := manifestName(l.prefix, number)
+	b, err := readFile(ctx, l.storage, name, maxManifestBytes)
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", name, err)
+	}
+	m, err := DecodeManifest(b)
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", name, err)
+	}
+	if m.Number != number {
+		return nil, fmt.Errorf("manifest %s: %w: it is number %d", name, ErrDamaged, m.Number)
+	}
+	return m, nil
+}
+
+// Append makes m durable under its number, which must follow the last one; it sets m.Format. ErrExists means that
+// another coordinator has the number. Any other error leaves unclear whether m is committed. After either the term has
+// ended, and every further Append fails.
+func (l *Log) Append(ctx context.Context, m *Manifest) error {
+	l.mu.Lock()
+	ended, opened, next := l.ended, l.opened, uint64(1)
+	if n := len(l.numbers); n > 0 {
+		next = l.numbers[n-1] + 1
+	}
+	for _, ref := range m.Files() {
+		delete(l.doomed, ref.Name)
+	}
+	l.mu.Unlock()
+	if ended != nil {
+		return fmt.Errorf("append manifest %d: the term has ended: %w", m.Number, ended)
+	}
+	// Without any manifest a log may begin above 1: a job made from a savepoint goes on above its numbers.
+	if !opened || m.Number < next || next > 1 && m.Number != next {
+		panic(fmt.Sprintf("checkpoint: append manifest %d, want %d after Latest (called: %v)", m.Number, next, opened))
+	}
+	m.Format = ManifestVersion
+	b, err := EncodeManifest(m)
+	if err != nil {
+		return err
+	}
+	name := manifestName(l.prefix, m.Number)
+	err = l.storage.Create(ctx, name, func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.ended = err
+		return fmt.Errorf("append manifest %d: %w", m.Number, err)
+	}
+	l.numbers = append(l.numbers, m.Number)
+	l.files[m.Number] = m.Files()
+	return nil
+}
+
+// Verify checks every file that m names, by length and footer; deep reads all their sections too.
+func (l *Log) Verify(ctx context.Context, m *Manifest, deep bool) error {
+	var errs []error
+	for _, ref := range m.Files() {
+		s, err := OpenSnapshot(ctx, l.storage, ref)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if deep {
+			errs = append(errs, s.verify())
+		}
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Sweep deletes all but the newest keep manifests, then every file that only deleted manifests named, and what earlier
+// terms left over. It never deletes what a kept manifest names, nor what inUse says is needed: files of the epoch in
+// progress, of a fold that runs, of savepoints. When a kept manifest cannot be read nothing is deleted. One Sweep runs
+// at a time; Append may run beside it.
+func (l *Log) Sweep(ctx context.Context, keep int, inUse func(name string) bool) error {
+	if keep < 1 {
+		panic(fmt.Sprintf("checkpoint: sweep would keep %d manifests", keep))
+	}
+	l.mu.Lock()
+	ended, cut := l.ended, max(0, len(l.numbers)-keep)
+	if !l.opened {
+		ended = errors.New("no term")
+	}
+	drop := append([]uint64(nil), l.numbers[:cut]...)
+	kept := append([]uint64(nil), l.numbers[cut:]...)
+	l.mu.Unlock()
+	if ended != nil {
+		return fmt.Errorf("sweep manifest log: the term has ended: %w", ended)
+	}
+	named, err := l.named(ctx, kept)
+	if err != nil {
+		return fmt.Errorf("sweep manifest log: %w", err)
+	}
+	for _, number := range drop { // the oldest first, so that an interruption leaves no gap
+		if err := l.storage.Delete(ctx, manifestName(l.prefix, number)); err != nil {
+			return fmt.Errorf("sweep manifest log: %w", err)
+		}
+		l.forget(number)
+	}
+	for _, name := range l.leftover() {
+		if named[name] || inUse(name) || !l.isDoomed(name) {
+			continue
+		}
+		if err := l.storage.Delete(ctx, name); err != nil {
+			return fmt.Errorf("sweep manifest log: %w", err)
+		}
+		l.spare(name)
+	}
+	return nil
+}
+
+// named is every file that the kept manifests name; those of earlier terms are read once.
+func (l *Log) named(ctx context.Context, kept []uint64) (map[string]bool, error) {
+	named := map[string]bool{}
+	for _, number := range kept {
+		l.mu.Lock()
+		files, known := l.files[number]
+		l.mu.Unlock()
+		if !known {
+			m, err := l.Get(ctx, number)
+			if err != nil {
+				return nil, err
+			}
+			files = m.Files()
+			l.mu.Lock()
+			l.files[number] = files
+			l.mu.Unlock()
+		}
+		for _, ref := range files {
+			named[ref.Name] = true
+		}
+	}
+	return named, nil
+}
+
+// forget removes a manifest that is deleted; its files wait to be deleted too.
+func (l *Log) forget(number uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, ref := range l.files[number] {
+		if strings.HasPrefix(ref.Name, l.prefix) {
+			l.doomed[ref.Name] = true
+		}
+	}
+	delete(l.files, number)
+	l.numbers = l.numbers[1:]
+}
+
+func (l *Log) leftover() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	names := make([]string, 0, len(l.doomed))
+	for name := range l.doomed {
+		names = append(names, name)
+	}
+	return names
+}
+
+// isDoomed looks again, as a manifest may have been appended meanwhile.
+func (l *Log) isDoomed(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.doomed[name]
+}
+
+func (l *Log) spare(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.doomed, name)
+}

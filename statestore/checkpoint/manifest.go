@@ -1,0 +1,102 @@
+package checkpoint
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"strconv"
+	"strings"
+)
+
+const (
+	// ManifestVersion is the Format that this package writes, and the only one so far.
+	ManifestVersion = 1
+
+	// maxManifestBytes bounds what is read for a manifest: 1000 tasks with 100 files each, many times over.
+	maxManifestBytes = 64 << 20
+
+	manifestWord   = "weir-manifest"
+	manifestPrefix = "manifest-"
+	// manifestDigits makes names sort as numbers; at 100 epochs a second they last three million years.
+	manifestDigits = 16
+)
+
+// EncodeManifest is the bytes of a manifest file: its JSON in one line, and a line that says format, length and CRC32C.
+func EncodeManifest(m *Manifest) ([]byte, error) {
+	text, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode manifest %d: %w", m.Number, err)
+	}
+	text = append(text, '\n')
+	return append(text, manifestTrailer(m.Format, text)...), nil
+}
+
+func manifestTrailer(format int, text []byte) string {
+	return fmt.Sprintf("%s %d %d %08x\n", manifestWord, format, len(text), crc32.Checksum(text, castagnoli))
+}
+
+// DecodeManifest reads what EncodeManifest writes: ErrDamaged for anything else, ErrNewer for a later format.
+func DecodeManifest(b []byte) (*Manifest, error) {
+	end := bytes.LastIndexByte(bytes.TrimSuffix(b, []byte("\n")), '\n') + 1
+	text, trailer := b[:end], string(b[end:])
+	fields := strings.Fields(trailer)
+	if len(fields) != 4 || fields[0] != manifestWord {
+		return nil, fmt.Errorf("%w: no trailer", ErrDamaged)
+	}
+	format, err := strconv.Atoi(fields[1])
+	if err != nil || format < 1 {
+		return nil, fmt.Errorf("%w: format %q", ErrDamaged, fields[1])
+	}
+	if trailer != manifestTrailer(format, text) {
+		return nil, fmt.Errorf("%w: its length or checksum is not what its trailer says", ErrDamaged)
+	}
+	if format > ManifestVersion {
+		return nil, fmt.Errorf("manifest format %d: %w", format, ErrNewer)
+	}
+	m := &Manifest{}
+	if err := json.Unmarshal(text, m); err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrDamaged, err)
+	}
+	if m.Format != format {
+		return nil, fmt.Errorf("%w: format %d, its trailer says %d", ErrDamaged, m.Format, format)
+	}
+	return m, nil
+}
+
+// Files lists every file that m names, each once.
+func (m *Manifest) Files() []FileRef {
+	var files []FileRef
+	seen := map[string]bool{}
+	add := func(refs ...FileRef) {
+		for _, ref := range refs {
+			if !seen[ref.Name] {
+				seen[ref.Name] = true
+				files = append(files, ref)
+			}
+		}
+	}
+	add(m.Bases...)
+	add(m.Deltas...)
+	add(m.Snapshots...)
+	for _, lane := range m.Lanes {
+		for _, outbox := range lane.Outboxes {
+			add(outbox.File)
+		}
+	}
+	return files
+}
+
+func manifestName(prefix string, number uint64) string {
+	return fmt.Sprintf("%s%s%0*d", prefix, manifestPrefix, manifestDigits, number)
+}
+
+// manifestNumber reads the number out of a name as manifestName makes it.
+func manifestNumber(prefix, name string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(name, prefix+manifestPrefix)
+	if !ok {
+		return 0, false
+	}
+	number, err := strconv.ParseUint(digits, 10, 64)
+	return number, err == nil && manifestName(prefix, number) == name
+}
