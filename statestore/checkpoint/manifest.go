@@ -32,8 +32,11 @@ func EncodeManifest(m *Manifest) ([]byte, error) {
 	return append(text, manifestTrailer(m.Format, text)...), nil
 }
 
+// manifestTrailer is the last line; its checksum covers the text and the line itself up to there.
 func manifestTrailer(format int, text []byte) string {
-	return fmt.Sprintf("%s %d %d %08x\n", manifestWord, format, len(text), crc32.Checksum(text, castagnoli))
+	line := fmt.Sprintf("%s %d %d ", manifestWord, format, len(text))
+	crc := crc32.Update(crc32.Checksum(text, castagnoli), castagnoli, []byte(line))
+	return fmt.Sprintf("%s%08x\n", line, crc)
 }
 
 // DecodeManifest reads what EncodeManifest writes: ErrDamaged for anything else, ErrNewer for a later format.
