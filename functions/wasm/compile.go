@@ -88,14 +88,14 @@ func (e *Engine) compile(ctx context.Context, module []byte) (string, error) {
 		return "", fmt.Errorf("compile module: %w", err)
 	}
 	defer os.RemoveAll(dir) // what stays behind is swept when the engine starts
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.CompileTimeout)
+	limited, cancel := context.WithTimeout(ctx, e.cfg.CompileTimeout)
 	defer cancel()
 	limit := e.cfg.CompileMemory
 	if raceEnabled {
 		limit = 0 // the race detector reserves terabytes of addresses
 	}
 	args := append(e.cfg.Compiler[1:len(e.cfg.Compiler):len(e.cfg.Compiler)], dir, strconv.FormatInt(limit, 10))
-	cmd := exec.CommandContext(ctx, e.cfg.Compiler[0], args...)
+	cmd := exec.CommandContext(limited, e.cfg.Compiler[0], args...)
 	cmd.Env = []string{compilerMark + "=1"}
 	cmd.Stdin = bytes.NewReader(module)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a signal to the server's terminal is not for the child
@@ -103,10 +103,10 @@ func (e *Engine) compile(ctx context.Context, module []byte) (string, error) {
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
 	switch {
-	case context.Cause(ctx) == context.DeadlineExceeded && err != nil:
-		return "", &Refusal{Code: CompileTimeout, Detail: fmt.Sprintf("compiling took longer than %v", e.cfg.CompileTimeout), cause: ctx.Err()}
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("compile module: %w", ctx.Err())
+	case err != nil && limited.Err() != nil:
+		return "", &Refusal{Code: CompileTimeout, Detail: fmt.Sprintf("compiling took longer than %v", e.cfg.CompileTimeout), cause: limited.Err()}
 	case err != nil:
 		return "", &Refusal{Code: CompileFailed, Detail: fmt.Sprintf("%v: %s", err, firstLine(stdout.b, stderr.b)), cause: err}
 	case string(stdout.b) != compiled:

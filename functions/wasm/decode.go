@@ -40,6 +40,8 @@ const (
 	secData
 	secDataCount
 	sectionIDs
+
+	secTag = 13 // of the exception handling proposal
 )
 
 // sectionOrder is the place of each section id in a module: data count stands between element and code.
@@ -220,6 +222,9 @@ func decode(b []byte) (*module, *Refusal) {
 		s := &cursor{b: c.take(size), base: at}
 		if c.refusal != nil {
 			break
+		}
+		if id == secTag {
+			return nil, &Refusal{Code: ForbiddenInstruction, Where: byteOffset(at), Detail: "exception handling is not run"}
 		}
 		if id != secCustom {
 			if int(id) >= sectionIDs || sectionOrder[id] <= last {

@@ -154,14 +154,17 @@ func (e *Engine) Prepare(ctx context.Context, module []byte) (*Prepared, error) 
 
 // prepare reads a prepared module from the cache, or makes it.
 func (e *Engine) prepare(ctx context.Context, digest string, module func() ([]byte, error)) (*preparedFile, error) {
+	p, err := e.readPrepared(digest)
+	if err == nil {
+		return p, nil
+	}
 	select {
 	case <-e.turn:
 	case <-ctx.Done():
 		return nil, fmt.Errorf("prepare module %s: %w", digest, ctx.Err())
 	}
 	defer func() { e.turn <- struct{}{} }()
-	p, err := e.readPrepared(digest)
-	if err == nil {
+	if p, err = e.readPrepared(digest); err == nil { // someone else prepared it meanwhile
 		return p, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {

@@ -114,7 +114,7 @@ const maxVectors = 1024
 
 // fdWrite is WASI's fd_write for standard output and error.
 func (i *Instance) fdWrite(stack []uint64) {
-	fd, vectors, n, written := stack[0], uint32(stack[1]), uint32(stack[2]), uint32(stack[3])
+	fd, vectors, n, written := uint32(stack[0]), uint32(stack[1]), uint32(stack[2]), uint32(stack[3])
 	if fd != 1 && fd != 2 {
 		stack[0] = errnoBadF
 		return

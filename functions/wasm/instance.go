@@ -37,11 +37,11 @@ const (
 	// bufferBytes is how large both buffers begin: a batch of 64 messages rarely has more.
 	bufferBytes = 64 << 10
 
-	// sliceFuel is how much runs between two yields: about 0.3 ms, which is how long Go's GC may have to wait.
-	sliceFuel = 1_000_000
-	// unitsPerSecond is the rate that turns a time into fuel. Docs/sandbox.md has the calibration: compiled code spends
-	// 1.5 to 6 units per nanosecond, so that a guest gets at least about the time its limit says, and at most four times it.
-	unitsPerSecond = 3_000_000_000
+	// sliceFuel is how much runs between two yields: 0.1 to 0.3 ms, which is how long Go's GC may have to wait.
+	sliceFuel = 300_000
+	// unitsPerSecond is the rate that turns a time into fuel. docs/sandbox.md has the calibration: standard-Go guests spend
+	// about 1 unit per nanosecond, C and Rust up to 4, so the rate stands between them.
+	unitsPerSecond = 2_000_000_000
 	// beltFactor is how much longer than its fuel a call may take by the wall clock before it is stopped: instructions
 	// that wait for memory are slower than the calibration.
 	beltFactor = 10
@@ -69,11 +69,14 @@ func (f *Failure) Error() string { return f.Text }
 
 func (f *Failure) Unwrap() error { return f.Kind }
 
-// guestContext is the context of every call into a guest, which host functions find their instance by.
-type guestContext struct {
-	context.Context
-	instance *Instance
-}
+// guestContext is the context of every call into a guest, which host functions find their instance by. It carries nothing
+// else and never ends: fuel ends a call. wazero asks it for values on every call, so it has no parent to ask in turn.
+type guestContext struct{ instance *Instance }
+
+func (*guestContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (*guestContext) Done() <-chan struct{}       { return nil }
+func (*guestContext) Err() error                  { return nil }
+func (*guestContext) Value(any) any               { return nil }
 
 // Instance is one instantiated guest: one linear memory. It belongs to one goroutine at a time.
 type Instance struct {
@@ -107,7 +110,7 @@ type buffer struct {
 func launch(ctx context.Context, rt wazero.Runtime, code wazero.CompiledModule, linear *linearMemory, limits Limits,
 	log func(int, []byte)) (*Instance, error) {
 	i := &Instance{linear: linear, limits: limits, log: logBook{write: log, limit: limits.LogBytes, left: limits.LogBytes}}
-	i.ctx = &guestContext{Context: context.WithoutCancel(ctx), instance: i}
+	i.ctx = &guestContext{instance: i}
 	config := wazero.NewModuleConfig().WithName("").WithStartFunctions()
 	guest, err := rt.InstantiateModule(experimental.WithMemoryAllocator(ctx, linear), code, config)
 	if err != nil {

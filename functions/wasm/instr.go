@@ -155,7 +155,6 @@ func (c *cursor) immediates(op byte) (misc uint32) {
 	case immSIMD:
 		c.simd()
 	default:
-		c.at--
 		c.fail(ForbiddenInstruction, forbidden(op))
 	}
 	return 0

@@ -79,6 +79,7 @@ type planner struct {
 	blocks []openBlock
 	piece  int32 // current
 	linear bool  // nothing so far can have branched: the first loop is reached for sure
+	dead   bool  // what follows is reached by a branch only
 }
 
 // planFunction walks one function's code. It checks nesting and which instructions are allowed, not types.
@@ -110,7 +111,10 @@ func (w *planner) instruction(m *module) {
 	if op == opTableSet || op == opMisc && reshapes(misc) {
 		m.reshapes = true
 	}
-	if w.c.refusal != nil {
+	if r := w.c.refusal; r != nil {
+		if r.Code == ForbiddenInstruction {
+			r.Where = byteOffset(w.c.base + at)
+		}
 		return
 	}
 	w.instructions++
@@ -133,6 +137,7 @@ func (w *planner) instruction(m *module) {
 		w.spend(1, at)
 		w.edits = append(w.edits, edit{at: int32(at), drop: 1, kind: editReturn, arg: uint32(len(w.blocks) - 1)})
 		w.linear = false
+		w.dead = true
 	case opMemoryGrow:
 		w.spend(costGrow, at)
 	case opMisc:
@@ -141,9 +146,13 @@ func (w *planner) instruction(m *module) {
 			w.bulk = true
 			w.edits = append(w.edits, edit{at: int32(at), kind: editBulk})
 		}
-	case opBr, opBrIf, opBrTable:
+	case opBrIf:
 		w.spend(1, at)
 		w.linear = false
+	case opBr, opBrTable, opUnreachable:
+		w.spend(1, at)
+		w.linear = false
+		w.dead = true
 	case opCall, opCallIndirect:
 	default:
 		w.spend(1, at)
@@ -219,6 +228,7 @@ func (w *planner) elseArm() {
 		return
 	}
 	b.op = opElse
+	w.dead = false
 	if w.piece != b.piece {
 		b.cut = true
 		w.begin(w.c.at, false)
@@ -232,9 +242,10 @@ func (w *planner) end() {
 		w.piece = b.piece
 		return
 	}
-	if (w.piece != b.piece || b.cut) && len(w.blocks) > 0 {
+	if (w.piece != b.piece || b.cut || w.dead) && len(w.blocks) > 0 {
 		w.begin(w.c.at, false)
 	}
+	w.dead = false
 }
 
 // plan walks every function. It comes before wazero's validation, which is itself slow on deep nesting.

@@ -34,7 +34,7 @@ const (
 // costHostCall is what crossing to the host takes (about 45 ns); what a host function does beyond is charged by it.
 const costHostCall = 128
 
-// hostFunc is one import that guests may have. A nil run answers EBADF: no guest has a file, a directory or a socket.
+// hostFunc is one import that guests may have. The high half of a 32-bit parameter on the stack is garbage. A nil run answers EBADF: no guest has a file, a directory or a socket.
 type hostFunc struct {
 	name string
 	typ  signature
@@ -177,11 +177,14 @@ func (i *Instance) clockResolution(stack []uint64) {
 // often it was read and how long the guest slept, so that it moves on and tells nothing of the host.
 func (i *Instance) clockTime(stack []uint64) {
 	t := i.clock.monotonic()
-	if stack[0] == 0 {
+	if uint32(stack[0]) == wallClock {
 		t = i.clock.wall
 	}
 	answer(stack, i.memory.WriteUint64Le(uint32(stack[2]), uint64(t)))
 }
+
+// wallClock is WASI's id of the clock that tells the date; all others are monotonic here.
+const wallClock = 0
 
 // clock is what a guest sees of time, in nanoseconds.
 type clock struct {
@@ -261,7 +264,7 @@ func (i *Instance) exit(stack []uint64) {
 
 // fdStat describes standard input and output as character devices.
 func (i *Instance) fdStat(stack []uint64) {
-	if stack[0] > 2 {
+	if uint32(stack[0]) > 2 {
 		stack[0] = errnoBadF
 		return
 	}

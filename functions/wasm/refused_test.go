@@ -1,0 +1,154 @@
+package wasm_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/weir-run/weir/functions/wasm"
+)
+
+func TestModulesAreRefused(t *testing.T) {
+	e := newEngine(t)
+	for _, c := range []struct {
+		file  string
+		code  wasm.Code
+		where string
+	}{
+		{"table-grow", wasm.ForbiddenInstruction, "function 5, byte 164"},
+		{"unknown-import", wasm.ForbiddenImport, "import env.system"},
+		{"import-type", wasm.ForbiddenImport, "import weir.log"},
+		{"import-memory", wasm.ForbiddenImport, "byte 11"},
+		{"start-loop", wasm.InitFailed, "initialisation"},
+		{"describe-loop", wasm.InitFailed, "weir_describe"},
+		{"start-trap", wasm.InitFailed, "initialisation"},
+		{"old-abi", wasm.WrongABI, "weir_abi"},
+		{"no-batch", wasm.MissingExport, "export weir_batch"},
+		{"batch-type", wasm.MissingExport, "export weir_batch"},
+		{"no-memory", wasm.MissingExport, "export memory"},
+		{"reserved-export", wasm.ForbiddenExport, "export __weir_fuel"},
+		{"threads", wasm.ForbiddenInstruction, "function 5, byte 155"},
+		{"shared-memory", wasm.ForbiddenInstruction, "byte 36"},
+		{"tail-call", wasm.ForbiddenInstruction, "function 5, byte 153"},
+		{"exceptions", wasm.ForbiddenInstruction, "byte 43"},
+		{"large-table", wasm.Limit, "table 0"},
+		{"two-tables", wasm.Limit, "byte 35"},
+		{"large-memory", wasm.Limit, "memory"},
+		{"describe-outside", wasm.BadDescription, "weir_describe"},
+		{"describe-garbage", wasm.BadDescription, "weir_describe"},
+		{"duplicate-function", wasm.BadDescription, "weir_describe"},
+		{"malformed-function", wasm.BadDescription, "weir_describe"},
+		{"in-outside", wasm.InitFailed, "initialisation"},
+		{"fuel-global", wasm.Invalid, ""},
+	} {
+		t.Run(c.file, func(t *testing.T) {
+			b, err := os.ReadFile(filepath.Join("testdata", "refused", c.file+".wasm"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			refused(t, e, b, c.code, c.where)
+		})
+	}
+}
+
+func refused(t *testing.T, e *wasm.Engine, b []byte, code wasm.Code, where string) {
+	t.Helper()
+	p, err := e.Prepare(t.Context(), b)
+	var r *wasm.Refusal
+	if !errors.As(err, &r) {
+		t.Fatalf("prepared %+v, %v", p, err)
+	}
+	if r.Code != code || r.Where != where || r.Detail == "" {
+		t.Errorf("refused as %q at %q: %s; want %q at %q", r.Code, r.Where, r.Detail, code, where)
+	}
+}
+
+func TestWhatIsNoModuleIsRefused(t *testing.T) {
+	e := newEngine(t)
+	refused(t, e, nil, wasm.NotWASM, "")
+	refused(t, e, []byte("#!/bin/sh\n"), wasm.NotWASM, "")
+	refused(t, e, []byte("\x00asm\x0d\x00\x01\x00"), wasm.NotWASM, "byte 4")
+	refused(t, e, make([]byte, wasm.MaxModuleBytes+1), wasm.Limit, "")
+}
+
+func TestATruncatedModuleIsRefusedWhereverItEnds(t *testing.T) {
+	e := newEngine(t)
+	b := guest(t, "control")
+	for n := range b {
+		_, err := e.Prepare(t.Context(), b[:n])
+		if r := new(wasm.Refusal); !errors.As(err, &r) {
+			t.Fatalf("the first %d of %d bytes: %v", n, len(b), err)
+		}
+	}
+}
+
+// withCode is a module whose last function, of no parameter and no result, has this code.
+func withCode(code []byte) []byte {
+	section := func(id byte, content ...byte) []byte {
+		return append(append([]byte{id}, size(len(content))...), content...)
+	}
+	name := func(s string) []byte { return append([]byte{byte(len(s))}, s...) }
+	exports := []byte{6}
+	exports = append(append(exports, name("memory")...), 2, 0)
+	for i, s := range []string{"weir_abi", "weir_describe", "weir_in", "weir_out", "weir_batch"} {
+		exports = append(append(exports, name(s)...), 0, byte(i))
+	}
+	body := func(code ...byte) []byte { return append(size(len(code)+1), append([]byte{0}, code...)...) }
+	bodies := []byte{6}
+	bodies = append(bodies, body(0x41, 1, 0x0B)...)
+	bodies = append(bodies, body(0x42, 0, 0x0B)...)
+	for range 3 {
+		bodies = append(bodies, body(0x41, 8, 0x0B)...)
+	}
+	bodies = append(bodies, body(code...)...)
+	return bytes.Join([][]byte{
+		[]byte("\x00asm\x01\x00\x00\x00"),
+		section(1, 4, 0x60, 0, 1, 0x7F, 0x60, 0, 1, 0x7E, 0x60, 1, 0x7F, 1, 0x7F, 0x60, 0, 0),
+		section(3, 6, 0, 1, 2, 2, 2, 3),
+		section(5, 1, 0, 4),
+		section(7, exports...),
+		section(10, bodies...),
+	}, nil)
+}
+
+// size is n as an unsigned LEB128.
+func size(n int) []byte {
+	var b []byte
+	for ; n >= 0x80; n >>= 7 {
+		b = append(b, byte(n)|0x80)
+	}
+	return append(b, byte(n))
+}
+
+func TestNestingBombsAreRefusedBeforeAnythingWalksThem(t *testing.T) {
+	e := newEngine(t)
+	nested := func(n int) []byte {
+		return append(bytes.Repeat([]byte{0x02, 0x40}, n), bytes.Repeat([]byte{0x0B}, n+1)...)
+	}
+	refused(t, e, withCode(nested(50_000)), wasm.Limit, "function 5, byte 8148")
+	refused(t, e, withCode(bytes.Repeat([]byte{0x0B}, 300<<10)), wasm.Limit, "byte 147")
+}
+
+func TestAModuleCannotBePreparedTwiceAtTheSameTimeForEver(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("the caller went away"))
+	if _, err := newEngine(t).Prepare(ctx, guest(t, "hostile")); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestARefusalReadsAsASentence(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("testdata", "refused", "unknown-import.wasm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = newEngine(t).Prepare(t.Context(), b)
+	want := "module refused: forbidden-import: import env.system: the platform offers no such function to guests"
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+}

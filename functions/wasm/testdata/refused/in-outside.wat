@@ -1,0 +1,5 @@
+(module ;; hands out an input buffer outside of its memory
+  (memory (export "memory") 1)
+  (func (export "weir_abi") (result i32) (i32.const 1)) (func (export "weir_describe") (result i64) (i64.const 0x100000002f)) (func (export "weir_batch") (param i32) (result i32) (i32.const 1))
+  (func (export "weir_in") (param i32) (result i32) (i32.const -8))
+  (func (export "weir_out") (param i32) (result i32) (i32.const 4096)))
