@@ -84,21 +84,39 @@ func (j *master) measure(e *openEpoch) {
 
 // epochCommitted follows up on a commit: a version that has taken over, a fold that is due, files to sweep.
 func (j *master) epochCommitted(ctx context.Context, e *openEpoch) {
-	if j.change != nil && j.change.swap && e.ask.version == j.change.version {
-		j.finishChange(j.change.view(j.manifest.Number, false), nil)
+	if j.state != Running && j.afterFinal == nil && j.afterPublished == nil {
+		j.state = Running
 	}
-	if j.folding == nil && checkpoint.FoldNeeded(j.manifest) {
-		j.folding, j.foldStarted = slices.Clone(j.manifest.Deltas), j.manifest.Number
-		for w := range j.workers {
-			j.manager.endpoint.Send(w, &wire.Fold{
-				Attempt: j.attempt, Name: fmt.Sprintf("%sbase/%d-%d-%d", filesPrefix(j.record.UID), j.term, j.attempt.Attempt, j.manifest.Number),
-				Bases: j.manifest.Bases, Deltas: j.folding, Groups: j.manifest.KeyGroups,
-			})
-			break
-		}
+	if c := j.change; c != nil && (!c.swap && j.state == Running || c.swap && e.ask.version == c.version) {
+		j.finishChange(c.view(j.manifest.Number, !c.swap), nil)
 	}
+	j.startFold()
 	if j.sinceSweep++; j.sinceSweep >= sweepEvery {
 		j.sweep(ctx)
+	}
+}
+
+// startFold asks a TaskManager to fold or join files when the manifest names too many bytes or files of changes. One
+// runs at a time.
+func (j *master) startFold() {
+	if j.folding != nil {
+		return
+	}
+	merge := false
+	if checkpoint.FoldNeeded(j.manifest) {
+		j.folding = slices.Clone(j.manifest.Deltas)
+	} else if joined := checkpoint.MergeNeeded(j.manifest); joined != nil {
+		j.folding, merge = slices.Clone(joined), true
+	} else {
+		return
+	}
+	j.foldStarted, j.merging = j.manifest.Number, merge
+	for w := range j.workers {
+		j.manager.endpoint.Send(w, &wire.Fold{
+			Attempt: j.attempt, Name: fmt.Sprintf("%sbase/%d-%d-%d", filesPrefix(j.record.UID), j.term, j.attempt.Attempt, j.manifest.Number),
+			Bases: j.manifest.Bases, Deltas: j.folding, Groups: j.manifest.KeyGroups, Merge: merge,
+		})
+		return
 	}
 }
 
@@ -109,7 +127,7 @@ func (j *master) foldDone(f *wire.Folded) {
 		j.folding = nil
 		return
 	}
-	j.fold = &folded{base: f.File, deltas: j.folding}
+	j.fold = &folded{file: f.File, deltas: j.folding, merge: j.merging}
 }
 
 func (j *master) takeFold() *folded {

@@ -70,13 +70,11 @@ func New(endpoint *wire.Endpoint, config Config) *Manager {
 	}
 }
 
-// Run loads the jobs and serves until ctx is done; then every running job takes a final checkpoint.
+// Run loads the jobs and serves until ctx is done. It ends at once, as a crash would: Drain comes before when there is time.
 func (m *Manager) Run(ctx context.Context) error {
-	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	group, inner := errgroup.WithContext(inner)
+	group, inner := errgroup.WithContext(ctx)
 	defer func() {
-		cancel()
-		_ = group.Wait()
+		_ = group.Wait() // masters keep their errors to their jobs
 		_ = m.background.Wait()
 	}()
 	m.start = func(j *master) { group.Go(func() error { return j.run(inner) }) }
@@ -84,19 +82,9 @@ func (m *Manager) Run(ctx context.Context) error {
 		return err
 	}
 	close(m.ready)
-	var drained chan struct{}
-	var deadline <-chan time.Time
-	done := ctx.Done()
 	for {
 		select {
-		case <-done:
-			done = nil
-			drained = m.drain()
-			deadline = time.After(drainLimit)
-		case <-drained:
-			return nil
-		case <-deadline:
-			m.config.Log.Warn("not every job took a final checkpoint in time; they go on from their last one", "limit", drainLimit)
+		case <-ctx.Done():
 			return nil
 		case <-m.endpoint.Ready():
 			received, err := m.endpoint.Receive()
@@ -134,24 +122,28 @@ func (m *Manager) add(j *master) {
 	m.start(j)
 }
 
-// drain asks every master for a final epoch; the channel is closed when all have ended.
-func (m *Manager) drain() chan struct{} {
+// Drain brings every job to rest behind a final epoch, without changing what its user wants of it: the next start goes on
+// from there. It waits until all output is published, or for drainLimit.
+func (m *Manager) Drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, drainLimit)
+	defer cancel()
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.stopping = true
-	var all sync.WaitGroup
+	resting := make(chan struct{}, len(m.masters))
+	left := len(m.masters)
 	for _, j := range m.masters {
-		all.Add(1)
-		once := sync.OnceFunc(all.Done)
+		once := sync.OnceFunc(func() { resting <- struct{}{} })
 		j.inbox.Put(func(ctx context.Context) error { return j.drain(ctx, once) })
 	}
-	drained := make(chan struct{})
-	m.background.Go(func() error {
-		all.Wait()
-		close(drained)
-		return nil
-	})
-	return drained
+	m.mu.Unlock()
+	for range left {
+		select {
+		case <-resting:
+		case <-ctx.Done():
+			return fmt.Errorf("not every job took a final checkpoint; they go on from their last one: %w", ctx.Err())
+		}
+	}
+	return nil
 }
 
 // route hands a message to its job's master. What belongs to another attempt is stale.
@@ -250,6 +242,10 @@ func (m *Manager) Deploy(ctx context.Context, job *functions.Job, options Deploy
 		return plan.view, err
 	}
 	m.mu.Lock()
+	if m.stopping {
+		m.mu.Unlock()
+		return DeployedView{}, refusal(http.StatusServiceUnavailable, "stopping", "weir is stopping", "deploy again when it is back")
+	}
 	if m.proposal[job.Name] != nil {
 		m.mu.Unlock()
 		return DeployedView{}, refusal(http.StatusConflict, "deploy-in-progress", "another deployment of this job is under way", "wait for it to end")

@@ -11,10 +11,33 @@ import (
 // manifestFormat is the version of the manifest's fields that this coordinator writes.
 const manifestFormat = 1
 
-// folded is a base that is to replace the files it was made of, in the next manifest.
+// folded is a file that is to replace those it was made of, in the next manifest.
 type folded struct {
-	base   checkpoint.FileRef
+	file   checkpoint.FileRef
 	deltas []checkpoint.FileRef // what it holds, beside the bases
+	merge  bool                 // it is a delta, and takes the place of these; otherwise a base
+}
+
+// replace puts a fold's result in place. Deltas that came since the fold began stay behind it.
+func (f *folded) replace(bases, deltas []checkpoint.FileRef) (newBases, newDeltas []checkpoint.FileRef) {
+	gone := map[string]bool{}
+	for _, d := range f.deltas {
+		gone[d.Name] = true
+	}
+	placed := !f.merge
+	for _, d := range deltas {
+		switch {
+		case !gone[d.Name]:
+			newDeltas = append(newDeltas, d)
+		case !placed:
+			placed = true
+			newDeltas = append(newDeltas, f.file)
+		}
+	}
+	if f.merge {
+		return bases, newDeltas
+	}
+	return []checkpoint.FileRef{f.file}, newDeltas
 }
 
 // repeat is the entry after m with the same content: of a new term or attempt, or to record that everything is published.
@@ -34,10 +57,7 @@ func nextManifest(m *checkpoint.Manifest, e *openEpoch, fold *folded, now time.T
 	}
 	next.Bases, next.Deltas = slices.Clone(m.Bases), slices.Clone(m.Deltas)
 	if fold != nil {
-		next.Bases = []checkpoint.FileRef{fold.base}
-		next.Deltas = slices.DeleteFunc(next.Deltas, func(f checkpoint.FileRef) bool {
-			return slices.ContainsFunc(fold.deltas, func(g checkpoint.FileRef) bool { return g.Name == f.Name })
-		})
+		next.Bases, next.Deltas = fold.replace(next.Bases, next.Deltas)
 	}
 	next.Snapshots, next.Lanes = nil, nil
 	for _, worker := range sortedWorkers(e) {

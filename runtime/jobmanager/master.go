@@ -74,6 +74,7 @@ type master struct {
 	change         *change              // a deployment under way
 	folding        []checkpoint.FileRef // deltas in the fold that runs
 	fold           *folded
+	merging        bool   // the fold that runs joins deltas
 	foldStarted    uint64 // manifest number that the last fold began at; part of its file's name
 	sweeping       bool
 	sinceSweep     int
@@ -249,15 +250,12 @@ func (j *master) deployed(ctx context.Context, from string, d *wire.Deployed) er
 		workers = append(workers, w)
 		j.manager.endpoint.Send(w, &wire.Start{Attempt: j.attempt})
 	}
-	j.phase, j.state, j.waitingFor, j.since = running, Running, "", time.Now()
+	j.phase, j.waitingFor, j.since = running, "", time.Now()
 	j.coordinator = newCoordinator(j.version().Job.Checkpoints.Interval, j.manager.config.Cores, workers)
 	j.coordinator.unsettled = j.restored.Outboxes > 0
 	j.note("running", fmt.Sprintf("attempt %d of version %d from checkpoint %d in %.1f ms: %d keys, %d messages, %d outboxes",
 		j.attempt.Attempt, j.record.Current, j.restored.Checkpoint, j.restored.Millis, j.restored.Keys, j.restored.Messages, j.restored.Outboxes))
-	if j.change != nil && !j.change.swap {
-		j.finishChange(j.change.view(j.manifest.Number, true), nil)
-	}
-	// The first epoch makes the positions durable from which the ingresses start.
+	// The first epoch makes the positions durable from which the ingresses start. With it the job counts as running.
 	return j.step(ctx, asked{})
 }
 

@@ -44,7 +44,7 @@ type worker struct {
 	publishers []*publisher
 	upcoming   *program
 	linked     []*program // all whose modules are held
-	switched   int // version that a trigger has switched the tasks to
+	switched   int        // version that a trigger has switched the tasks to
 	logs       *logRing
 	started    time.Time
 
@@ -260,10 +260,17 @@ func (w *worker) prepare(ctx context.Context, c *wire.Prepare) {
 	})
 }
 
-// fold makes one base out of files, in background and within its own goroutine.
+// fold makes one base, or one delta, out of files, in background and within its own goroutine.
 func (w *worker) fold(ctx context.Context, c *wire.Fold) {
 	answer := &wire.Folded{Attempt: w.attempt}
-	file, err := checkpoint.FoldFiles(ctx, w.config.Storage, c.Name, c.Bases, c.Deltas, 0, functions.KeyGroup(c.Groups), time.Now().UnixMilli())
+	groups, now := functions.KeyGroup(c.Groups), time.Now().UnixMilli()
+	var file checkpoint.FileRef
+	var err error
+	if c.Merge {
+		file, err = checkpoint.MergeFiles(ctx, w.config.Storage, c.Name, c.Deltas, 0, groups)
+	} else {
+		file, err = checkpoint.FoldFiles(ctx, w.config.Storage, c.Name, c.Bases, c.Deltas, 0, groups, now)
+	}
 	if err != nil {
 		answer.Error = err.Error()
 	}

@@ -70,6 +70,7 @@ type (
 		Bases  []checkpoint.FileRef `json:"bases"`
 		Deltas []checkpoint.FileRef `json:"deltas"`
 		Groups int                  `json:"groups"`
+		Merge  bool                 `json:"merge"` // one delta out of deltas; the bases stay
 	}
 	// Halt ends an attempt's tasks at once; the answer is Halted.
 	Halt struct{ Attempt }

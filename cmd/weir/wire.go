@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weir-run/weir/deploy"
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/functions/wasm"
+	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/router/kafkaio"
+	roles "github.com/weir-run/weir/runtime"
+	"github.com/weir-run/weir/runtime/jobmanager"
+	"github.com/weir-run/weir/runtime/resourcemanager"
+	"github.com/weir-run/weir/runtime/taskmanager"
+	"github.com/weir-run/weir/statestore"
+	"github.com/weir-run/weir/statestore/checkpoint"
+	"github.com/weir-run/weir/statestore/memory"
+)
+
+// Folders of a data directory.
+const (
+	checkpointFolder = "checkpoints"
+	moduleFolder     = "modules"
+	cacheFolder      = "cache"
+)
+
+// embeddedAddress is how jobs name the broker that the server itself brings or is told of.
+const embeddedAddress = "embedded"
+
+// wire names the implementation behind every contract.
+func wire(w wiring) (*node, error) {
+	storage, err := checkpoint.Directory(filepath.Join(w.Config.Data, checkpointFolder))
+	if err != nil {
+		return nil, err
+	}
+	engine, err := wasm.New(wasm.Config{CacheDir: filepath.Join(w.Config.Data, cacheFolder), Log: w.Log})
+	if err != nil {
+		return nil, err
+	}
+	cache := &moduleCache{engine: engine}
+	modules, err := deploy.OpenModules(filepath.Join(w.Config.Data, moduleFolder), cache.prepare)
+	if err != nil {
+		return nil, errors.Join(err, engine.Close())
+	}
+	cache.read = modules.Get
+	network := roles.Local()
+	a := &adapters{wiring: w}
+	tasks := taskmanager.New(network.Join("taskmanager-1"), taskmanager.Config{
+		Slots: w.Config.Slots, Storage: storage, Log: w.Log,
+		State: func(from, to functions.KeyGroup) statestore.Backend {
+			return memory.New(memory.Config{From: from, To: to})
+		},
+		Ingress: a.ingress, Egress: a.egress, Modules: cache.load,
+	})
+	resources := resourcemanager.New(network.Join(roles.ResourceManager), w.Log)
+	jobs := jobmanager.New(network.Join(roles.JobManager), jobmanager.Config{
+		Storage: storage, Cores: runtime.GOMAXPROCS(0), Check: a.check, Dispatch: tasks.Dispatch, Letters: a.letters, Log: w.Log,
+	})
+	return &node{
+		Run:        func(ctx context.Context) error { return runRoles(ctx, jobs, resources, tasks) },
+		Controller: jobs, Dispatch: tasks.Dispatch, Modules: modules,
+		Close: func() error { return errors.Join(cache.close(), engine.Close()) },
+	}, nil
+}
+
+// runRoles runs the JobManager until ctx is done and it has drained its jobs; the others outlive it, since they do the
+// draining.
+func runRoles(ctx context.Context, jobs *jobmanager.Manager, resources *resourcemanager.Manager, tasks *taskmanager.Manager) error {
+	serving, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	group, serving := errgroup.WithContext(serving)
+	group.Go(func() error { return tasks.Run(serving) })
+	group.Go(func() error { return resources.Run(serving) })
+	group.Go(func() error { return jobs.Run(serving) })
+	group.Go(func() error {
+		defer end()
+		select {
+		case <-serving.Done(): // a role that fails ends the others
+			return nil
+		case <-ctx.Done():
+			return jobs.Drain(serving)
+		}
+	})
+	return group.Wait()
+}
+
+// adapters makes the adapters of jobs.
+type adapters struct{ wiring }
+
+// secret resolves a credential when a connection is made.
+func (a *adapters) secret(ref string) (string, error) {
+	return functions.ResolveSecret(ref, functions.FromHost("."))
+}
+
+// cluster replaces the address that stands for the server's own broker.
+func (a *adapters) cluster(c functions.Cluster) (functions.Cluster, bool, error) {
+	if c.Address != embeddedAddress {
+		return c, false, nil
+	}
+	if a.Broker == "" {
+		return c, false, &router.Problem{Type: "no-broker", Title: "the job names no broker", Status: http.StatusConflict,
+			Detail: "the job means the server's own broker, but it has none: set spec.address in module.yaml, or start weir server with --kafka"}
+	}
+	c.Address = a.Broker
+	return c, a.Embedded, nil
+}
+
+func (a *adapters) ingress(r *taskmanager.IngressRequest) (router.Ingress, error) {
+	spec := *r.Spec
+	var err error
+	if spec.Cluster, _, err = a.cluster(spec.Cluster); err != nil {
+		return nil, err
+	}
+	return kafkaio.OpenIngress(kafkaio.IngressConfig{
+		Ingress: spec, Task: r.Task, Tasks: r.Tasks, Positions: r.Positions, Started: r.Started, Secrets: a.secret, Log: r.Log,
+	})
+}
+
+func (a *adapters) egress(r *taskmanager.EgressRequest) (router.Egress, error) {
+	cluster, embedded, err := a.cluster(r.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	config := kafkaio.EgressConfig{Cluster: cluster, TxnTimeout: r.TxnTimeout, Embedded: embedded, Secrets: a.secret, Log: r.Log}
+	for topic, create := range r.Topics {
+		config.Topics = append(config.Topics, kafkaio.EgressTopic{Name: topic, Create: create, Compression: r.Compression[topic]})
+	}
+	slices.SortFunc(config.Topics, func(x, y kafkaio.EgressTopic) int { return strings.Compare(x.Name, y.Name) })
+	return kafkaio.OpenEgress(config)
+}
+
+func (a *adapters) check(_ context.Context, job *functions.Job) ([]string, error) {
+	for i := range job.Ingresses {
+		if _, _, err := a.cluster(job.Ingresses[i].Cluster); err != nil {
+			return nil, err
+		}
+	}
+	for i := range job.Egresses {
+		if _, _, err := a.cluster(job.Egresses[i].Cluster); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+func (a *adapters) letters(context.Context, *functions.Job, int) ([]jobmanager.Letter, error) {
+	return nil, fmt.Errorf("dead letters: %w", errors.ErrUnsupported)
+}
