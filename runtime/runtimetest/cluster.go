@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/weir-run/weir/functions"
@@ -28,14 +29,22 @@ type Cluster struct {
 	Jobs  *jobmanager.Manager
 	Tasks *taskmanager.Manager
 
-	t    testing.TB
-	kill context.CancelFunc
-	done sync.WaitGroup
+	t       testing.TB
+	crashed atomic.Bool
+	kill    context.CancelFunc
+	done    sync.WaitGroup
 }
 
 // New makes a cluster that does not run yet.
 func New(t testing.TB, broker *Broker) *Cluster {
-	return &Cluster{Broker: broker, Storage: &checkpoint.MemoryStorage{}, Modules: map[string]Module{}, t: t}
+	c := &Cluster{Broker: broker, Modules: map[string]Module{}, t: t}
+	c.Storage = &checkpoint.MemoryStorage{Fail: func(string, string) error {
+		if c.crashed.Load() {
+			return errors.New("crashed")
+		}
+		return nil
+	}}
+	return c
 }
 
 // Start runs the roles; they end with the test.
@@ -86,11 +95,11 @@ func (c *Cluster) Stop() {
 
 // Crash ends the roles at once, and everything in the storage that was not durable.
 func (c *Cluster) Crash() {
-	c.Storage.Fail = func(string, string) error { return errors.New("crashed") }
+	c.crashed.Store(true)
 	c.kill()
 	c.done.Wait()
-	c.Storage.Fail = nil
 	c.Storage.Crash()
+	c.crashed.Store(false)
 }
 
 // Job is a job of one module that reads topic "in" and may write topics "out" and "dead".

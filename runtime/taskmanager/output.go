@@ -130,14 +130,14 @@ type letter struct {
 
 // Headers of a dead letter, beside the headers that the record had.
 const (
-	letterCause       = "weir-cause"
-	letterFunction    = "weir-function"
-	letterKey         = "weir-key"
-	letterWhere       = "weir-coordinates"
-	letterAttempts    = "weir-attempts"
-	letterTime        = "weir-time"
-	letterJob         = "weir-job"
-	letterIdempotency = "weir-idempotency-key"
+	LetterCause       = "weir-cause"
+	LetterFunction    = "weir-function"
+	LetterKey         = "weir-key"
+	LetterWhere       = "weir-coordinates"
+	LetterAttempts    = "weir-attempts"
+	LetterTime        = "weir-time"
+	LetterJob         = "weir-job"
+	LetterIdempotency = "weir-idempotency-key"
 )
 
 // maxCauseBytes bounds a cause with its stack, so that a dead letter is never much larger than the record it is about.
@@ -155,9 +155,9 @@ func (t *task) bury(l *letter) error {
 		return nil
 	}
 	ext := append([]byte(nil), l.ext...)
-	for _, h := range [][2]string{{letterCause, l.cause}, {letterFunction, l.function}, {letterKey, l.address}, {letterWhere, l.where},
-		{letterAttempts, strconv.Itoa(l.attempts)}, {letterTime, time.UnixMilli(t.now).UTC().Format(time.RFC3339Nano)},
-		{letterJob, t.worker.job}, {letterIdempotency, l.idempotency}} {
+	for _, h := range [][2]string{{LetterCause, l.cause}, {LetterFunction, l.function}, {LetterKey, l.address}, {LetterWhere, l.where},
+		{LetterAttempts, strconv.Itoa(l.attempts)}, {LetterTime, time.UnixMilli(t.now).UTC().Format(time.RFC3339Nano)},
+		{LetterJob, t.worker.job}, {LetterIdempotency, l.idempotency}} {
 		if h[1] != "" {
 			ext = functions.AppendHeader(ext, []byte(h[0]), []byte(h[1]))
 		}

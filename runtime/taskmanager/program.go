@@ -204,15 +204,26 @@ type prepared struct {
 	invokers []Invoker
 }
 
+// close frees instances that no task has taken.
+func (p *prepared) close() {
+	if p != nil {
+		closeAll(p.invokers)
+	}
+}
+
+func closeAll(invokers []Invoker) {
+	for _, invoker := range invokers {
+		invoker.Close()
+	}
+}
+
 // instances makes one instance per module for a task.
 func (p *program) instances(log func(level int, text []byte)) ([]Invoker, error) {
 	var invokers []Invoker
 	for i, module := range p.modules {
 		invoker, err := module.NewInvoker(log)
 		if err != nil {
-			for _, made := range invokers {
-				made.Close()
-			}
+			closeAll(invokers)
 			return nil, fmt.Errorf("instance of module %s: %w", p.job.Modules[i].File, err)
 		}
 		invokers = append(invokers, invoker)
@@ -227,9 +238,7 @@ func (t *task) switchModules(version int) {
 		t.worker.fail(fmt.Errorf("switch to version %d, which is not prepared", version))
 		return
 	}
-	for _, old := range t.invokers {
-		old.Close()
-	}
+	closeAll(t.invokers)
 	t.program, t.invokers, t.upcoming = t.upcoming.program, t.upcoming.invokers, nil
 	t.batches = make([]batch, len(t.program.modules))
 }

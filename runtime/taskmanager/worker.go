@@ -229,32 +229,35 @@ func (w *worker) functionID(name string) (uint16, bool) {
 }
 
 // prepare loads another version's modules and makes every task's instances, so that the switch at the barrier is a swap.
+// It runs beside the worker's loop, which takes what it made.
 func (w *worker) prepare(ctx context.Context, c *wire.Prepare) {
-	answer := &wire.Prepared{Attempt: w.attempt, Number: c.Version.Number}
 	p, err := w.link(ctx, &c.Version)
-	w.events.Put(func() error { w.linked = append(w.linked, p); return nil })
-	if err == nil {
-		err = w.program.fitting(p)
-	}
-	var ready []*prepared
-	for range w.local {
-		if err != nil {
-			break
+	ready := make([]*prepared, len(w.local))
+	for i := range ready {
+		if err == nil {
+			ready[i] = &prepared{program: p}
+			ready[i].invokers, err = p.instances(w.guestLog(w.local[i].id))
 		}
-		var invokers []Invoker
-		invokers, err = p.instances(w.guestLog(len(ready)))
-		ready = append(ready, &prepared{program: p, invokers: invokers})
-	}
-	if err != nil {
-		answer.Error = err.Error()
-		w.send(answer)
-		return
 	}
 	w.events.Put(func() error {
-		for i, t := range w.local {
-			t.commands.Put(command{ready: ready[i]})
+		w.linked = append(w.linked, p)
+		if err == nil {
+			err = w.program.fitting(p)
 		}
-		w.upcoming = p
+		answer := &wire.Prepared{Attempt: w.attempt, Number: c.Version.Number}
+		if err != nil {
+			answer.Error = err.Error()
+		} else {
+			w.upcoming = p
+		}
+		for i, t := range w.local {
+			switch {
+			case err == nil:
+				t.commands.Put(command{ready: ready[i]})
+			case ready[i] != nil:
+				ready[i].close()
+			}
+		}
 		w.send(answer)
 		return nil
 	})
@@ -282,13 +285,10 @@ func (w *worker) fold(ctx context.Context, c *wire.Fold) {
 func (w *worker) close() {
 	w.inboxClose()
 	for _, t := range w.local {
-		for _, invoker := range t.invokers {
-			invoker.Close()
-		}
-		if t.upcoming != nil {
-			for _, invoker := range t.upcoming.invokers {
-				invoker.Close()
-			}
+		closeAll(t.invokers)
+		t.upcoming.close()
+		for _, c := range t.commands.Take(nil) {
+			c.ready.close()
 		}
 		if err := t.state.Close(); err != nil {
 			w.log.Warn("state left open", "task", t.id, "err", err)
