@@ -42,8 +42,8 @@ const (
 	chunkUnitBits = 20
 	maxChunks     = 1 << (32 - chunkUnitBits)
 	maxChunkBytes = unitBytes << chunkUnitBits
-	// chunkShare bounds the unused end of the last chunk: a chunk is an eighth of what the slab has.
-	chunkShare = 8
+	// chunkShare bounds the unused end of the last chunk: a chunk is at most a sixteenth of what the slab has.
+	chunkShare = 16
 
 	smallClasses = 64 // of 4 to 256 bytes, then eight per power of two
 	smallBytes   = smallClasses * unitBytes
