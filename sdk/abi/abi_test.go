@@ -102,9 +102,9 @@ func read(in []byte) (now int64, seed uint64, groups []group, err error) {
 			}
 			g.States = append(g.States, state{present, v})
 		}
-		var m abi.Message
-		for r.NextMessage(&m) {
-			g.Messages = append(g.Messages, message{m.Kind, m.Time, m.ID, m.Type, m.SenderType, m.SenderKey, m.Value, m.Ext})
+		for r.NextMessage() {
+			function, key := r.Sender()
+			g.Messages = append(g.Messages, message{r.Kind(), r.Time(), r.ID(), r.Type(), function, key, r.Value(), r.Ext()})
 		}
 		groups = append(groups, g)
 	}
@@ -304,7 +304,7 @@ func roundTrip(b *abi.Batch, r *abi.Result, w *abi.Writer, out []byte) {
 	for in.Next() {
 		w.Group()
 		v, _, _ := in.NextState()
-		for in.NextMessage(&m) {
+		for in.NextMessage() {
 			w.Op(&op)
 			w.Commit()
 		}

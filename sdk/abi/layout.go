@@ -51,6 +51,12 @@ const (
 	Reply  OpKind = 3 // the answer to who asked
 )
 
+// Flags of an op.
+const (
+	NoKey   = 1
+	NoValue = 2
+)
+
 // Op is one effect of a message other than a state write. As decoded, its slices are views of the result.
 type Op struct {
 	Kind    OpKind
@@ -73,7 +79,7 @@ type StateWrite struct {
 	Value  []byte
 }
 
-// Message is one message of a group. As read by a guest, its slices are views of the batch.
+// Message is one message of a group, as the host encodes it.
 type Message struct {
 	Kind       uint8
 	Time       int64  // event time, unix ms
@@ -126,9 +132,6 @@ const (
 	writeHeader   = 8
 	opHeader      = 40
 	extHeader     = 8
-
-	flagNoKey   = 1
-	flagNoValue = 2
 
 	// MaxBytes bounds a batch, a result, and so every length in them: far above what a module's memory limit allows, and
 	// low enough that sums of a few lengths fit 32 bits on the guest's side.

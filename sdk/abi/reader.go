@@ -1,15 +1,20 @@
 package abi
 
-// Reader walks a batch in the guest: groups with Next, and in each its states, then its messages. It checks each block as
-// it comes to it: after any method returned false, Err tells the end from damage. What it hands out are views of the batch.
+// Reader walks a batch in the guest: groups with Next, in each its states with NextState, then its messages with
+// NextMessage, whose parts the methods after it hand out. It checks each block as it comes to it: after any method returned
+// false, Err tells the end from damage. What it hands out are views of the batch.
+//
+// It is shaped for modules, where a call costs more than the work in most of these methods and a memory access more than
+// natively: headers are read through array pointers, which need one bounds check, and parts only when asked for.
 type Reader struct {
 	in     []byte
 	groups int
-	next   int // where the next group starts
-	at     int // within the group
-	end    int // of the group
-	states int // of the group, not yet read
-	count  int // messages of the group, not yet read
+	next   int    // where the next group starts
+	at     int    // within the group
+	end    int    // of the group
+	states int    // of the group, not yet read
+	count  int    // messages of the group, not yet read
+	body   []byte // the block of the message at hand
 	err    *Error
 
 	now      int64
@@ -75,17 +80,19 @@ func (r *Reader) Next() bool {
 	if r.next > len(r.in)-groupHeader {
 		return r.fail(faultShort, r.next)
 	}
-	h := r.in[r.next:]
-	n, key, ext := uint64(le.Uint32(h)), uint64(le.Uint32(h[8:])), uint64(le.Uint32(h[16:]))
-	if n > uint64(len(h)) || n%8 != 0 {
+	b := r.in[r.next:]
+	h := (*[groupHeader]byte)(b)
+	n, key, ext := uint64(le.Uint32(h[:])), uint64(le.Uint32(h[8:])), uint64(le.Uint32(h[16:]))
+	if n > uint64(len(b)) || n%8 != 0 {
 		return r.fail(faultShort, r.next)
 	}
-	if groupHeader+(key+7)&^7+(ext+7)&^7 > n {
+	body := groupHeader + (key+7)&^7 + (ext+7)&^7
+	if body > n {
 		return r.fail(faultLength, r.next+8)
 	}
 	r.function, r.states, r.count = le.Uint16(h[4:]), int(le.Uint16(h[6:])), int(le.Uint32(h[12:]))
-	r.key = h[groupHeader : groupHeader+int(key) : groupHeader+int(key)]
-	r.at = r.next + groupHeader + pad8(int(key)) + pad8(int(ext))
+	r.key = b[groupHeader : groupHeader+int(key) : groupHeader+int(key)]
+	r.at = r.next + int(body)
 	r.next += int(n)
 	r.end = r.next
 	return true
@@ -100,6 +107,9 @@ func (r *Reader) Key() []byte { return r.key }
 // Messages is the number of the group's messages not yet read.
 func (r *Reader) Messages() int { return r.count }
 
+// States is the number of the group's states not yet read.
+func (r *Reader) States() int { return r.states }
+
 // NextState reads the group's next state; ok is false after the last.
 func (r *Reader) NextState() (value []byte, present, ok bool) {
 	if r.states == 0 {
@@ -110,17 +120,17 @@ func (r *Reader) NextState() (value []byte, present, ok bool) {
 		return nil, false, r.fail(faultShort, r.at)
 	}
 	h := r.in[r.at:r.end]
-	size := (uint64(le.Uint32(h)) + stateHeader + 7) &^ 7
-	if size > uint64(len(h)) {
+	head := le.Uint64(h)
+	end := uint64(uint32(head)) + stateHeader
+	if (end+7)&^7 > uint64(len(h)) {
 		return nil, false, r.fail(faultShort, r.at)
 	}
-	end := stateHeader + int(le.Uint32(h))
-	r.at += int(size)
-	return h[stateHeader:end:end], le.Uint32(h[4:]) != 0, true
+	r.at += int((end + 7) &^ 7)
+	return h[stateHeader:end:end], head>>32 != 0, true
 }
 
-// NextMessage reads the group's next message into m; false after the last. States not read before are skipped.
-func (r *Reader) NextMessage(m *Message) bool {
+// NextMessage goes to the group's next message; false after the last. States not read before are skipped.
+func (r *Reader) NextMessage() bool {
 	for r.states > 0 {
 		if _, _, ok := r.NextState(); !ok {
 			return false
@@ -133,26 +143,61 @@ func (r *Reader) NextMessage(m *Message) bool {
 		return false
 	}
 	r.count--
-	if r.end-r.at < messageHeader {
+	b := r.in[r.at:r.end]
+	if len(b) < messageHeader {
 		return r.fail(faultShort, r.at)
 	}
-	h := r.in[r.at:r.end]
-	n := uint64(le.Uint32(h))
-	if n > uint64(len(h)) {
+	h := (*[messageHeader]byte)(b)
+	n := uint64(le.Uint32(h[:]))
+	if n > uint64(len(b)) {
 		return r.fail(faultShort, r.at)
 	}
-	value, typ := uint64(le.Uint32(h[24:])), uint64(le.Uint16(h[6:]))
-	senderType, senderKey, ext := uint64(le.Uint16(h[28:])), uint64(le.Uint32(h[32:])), uint64(le.Uint32(h[36:]))
-	if n != (messageHeader+value+typ+senderType+senderKey+ext+7)&^7 {
+	parts := messageHeader + uint64(le.Uint16(h[6:])) + uint64(le.Uint32(h[24:])) + uint64(le.Uint16(h[28:])) +
+		uint64(le.Uint32(h[32:])) + uint64(le.Uint32(h[36:]))
+	if n != (parts+7)&^7 {
 		return r.fail(faultLength, r.at)
 	}
-	m.Kind, m.Time, m.ID = h[4], int64(le.Uint64(h[8:])), le.Uint64(h[16:])
-	at := messageHeader
-	m.Value, at = part(h, at, int(value))
-	m.Type, at = part(h, at, int(typ))
-	m.SenderType, at = part(h, at, int(senderType))
-	m.SenderKey, at = part(h, at, int(senderKey))
-	m.Ext, _ = part(h, at, int(ext))
+	r.body = b[:n:n]
 	r.at += int(n)
 	return true
+}
+
+// Kind is the message's kind.
+func (r *Reader) Kind() uint8 { return r.body[4] }
+
+// Time is the message's event time in unix ms.
+func (r *Reader) Time() int64 { return int64(le.Uint64(r.body[8:])) }
+
+// ID is the message's id.
+func (r *Reader) ID() uint64 { return le.Uint64(r.body[16:]) }
+
+// Value is the message's value.
+func (r *Reader) Value() []byte {
+	end := messageHeader + int(le.Uint32(r.body[24:]))
+	return r.body[messageHeader:end:end]
+}
+
+// Typed says that the message names the type of its value.
+func (r *Reader) Typed() bool { return le.Uint16(r.body[6:]) != 0 }
+
+// Type is the value type name, or empty.
+func (r *Reader) Type() []byte {
+	v, _ := part(r.body, messageHeader+int(le.Uint32(r.body[24:])), int(le.Uint16(r.body[6:])))
+	return v
+}
+
+// Sender is the address of the function that sent the message; empty when none did.
+func (r *Reader) Sender() (function, key []byte) {
+	at := messageHeader + int(le.Uint32(r.body[24:])) + int(le.Uint16(r.body[6:]))
+	function, at = part(r.body, at, int(le.Uint16(r.body[28:])))
+	key, _ = part(r.body, at, int(le.Uint32(r.body[32:])))
+	return function, key
+}
+
+// Ext is the message's extensions.
+func (r *Reader) Ext() []byte {
+	h := r.body
+	at := messageHeader + int(le.Uint32(h[24:])) + int(le.Uint16(h[6:])) + int(le.Uint16(h[28:])) + int(le.Uint32(h[32:]))
+	v, _ := part(h, at, int(le.Uint32(h[36:])))
+	return v
 }

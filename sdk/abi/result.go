@@ -190,7 +190,7 @@ func (r *Result) NextOp(op *Op) bool {
 	r.ops--
 	h := r.out[r.op:]
 	op.Kind, op.Message = OpKind(h[4]), int(le.Uint32(h[8:]))
-	op.NoKey, op.NoValue = h[5]&flagNoKey != 0, h[5]&flagNoValue != 0
+	op.NoKey, op.NoValue = h[5]&NoKey != 0, h[5]&NoValue != 0
 	op.Delay = int64(le.Uint64(h[32:]))
 	at := opHeader
 	op.Target, at = part(h, at, int(le.Uint16(h[6:])))

@@ -51,10 +51,10 @@ func (w *Writer) Group() {
 	w.ops, w.kept, w.done, w.writes, w.text, w.code = 0, 0, 0, 0, 0, 0
 }
 
-// Op adds an op of the open message; its Message is ignored. Target, Topic and Type are at most 64 KiB - 1, which the
-// caller checks.
-func (w *Writer) Op(op *Op) {
-	size := (opHeader + len(op.Target) + len(op.Key) + len(op.Value) + len(op.Topic) + len(op.Type) + len(op.Ext) + 7) &^ 7
+// Put adds an op without topic, type, and extensions; flags are NoKey and NoValue. It does what Op does, in the form that
+// costs a module the least: a struct in memory is dearer than arguments.
+func (w *Writer) Put(kind OpKind, flags uint8, target, key string, value []byte) {
+	size := (opHeader + len(target) + len(key) + len(value) + 7) &^ 7
 	if size > len(w.out)-w.at {
 		w.full = true
 		return
@@ -62,27 +62,47 @@ func (w *Writer) Op(op *Op) {
 	b := w.out[w.at : w.at+size]
 	w.at += size
 	w.ops++
-	flags := uint64(0)
-	if op.NoKey {
-		flags |= flagNoKey
-	}
-	if op.NoValue {
-		flags |= flagNoValue
-	}
 	le.PutUint64(b[size-8:], 0)
 	h := (*[opHeader]byte)(b)
-	le.PutUint64(h[:], uint64(size)|uint64(op.Kind)<<32|flags<<40|uint64(len(op.Target))<<48)
-	le.PutUint64(h[8:], uint64(w.done)|uint64(len(op.Key))<<32)
-	le.PutUint64(h[16:], uint64(len(op.Value))|uint64(len(op.Topic))<<32|uint64(len(op.Type))<<48)
-	le.PutUint64(h[24:], uint64(len(op.Ext)))
-	le.PutUint64(h[32:], uint64(op.Delay))
-	at := opHeader + copy(b[opHeader:], op.Target)
-	at += copy(b[at:], op.Key)
-	at += copy(b[at:], op.Value)
-	if len(op.Topic)+len(op.Type)+len(op.Ext) > 0 {
-		at += copy(b[at:], op.Topic)
-		at += copy(b[at:], op.Type)
-		copy(b[at:], op.Ext)
+	le.PutUint64(h[:], uint64(size)|uint64(kind)<<32|uint64(flags)<<40|uint64(len(target))<<48)
+	le.PutUint64(h[8:], uint64(w.done)|uint64(len(key))<<32)
+	le.PutUint64(h[16:], uint64(len(value)))
+	le.PutUint64(h[24:], 0)
+	le.PutUint64(h[32:], 0)
+	b = b[opHeader:]
+	if len(target)+len(key) > 0 { // a copy costs also when it copies nothing
+		copy(b, target)
+		b = b[len(target):]
+		copy(b, key)
+		b = b[len(key):]
+	}
+	copy(b, value)
+}
+
+// Op adds an op of the open message; its Message is ignored. Target, Topic and Type are at most 64 KiB - 1, which the
+// caller checks.
+func (w *Writer) Op(op *Op) {
+	b := w.reserve(pad8(opHeader + len(op.Target) + len(op.Key) + len(op.Value) + len(op.Topic) + len(op.Type) + len(op.Ext)))
+	if b == nil {
+		return
+	}
+	w.ops++
+	flags := uint64(0)
+	if op.NoKey {
+		flags |= NoKey
+	}
+	if op.NoValue {
+		flags |= NoValue
+	}
+	padTail(b)
+	le.PutUint64(b, uint64(len(b))|uint64(op.Kind)<<32|flags<<40|uint64(len(op.Target))<<48)
+	le.PutUint64(b[8:], uint64(w.done)|uint64(len(op.Key))<<32)
+	le.PutUint64(b[16:], uint64(len(op.Value))|uint64(len(op.Topic))<<32|uint64(len(op.Type))<<48)
+	le.PutUint64(b[24:], uint64(len(op.Ext)))
+	le.PutUint64(b[32:], uint64(op.Delay))
+	b = b[opHeader:]
+	for _, part := range [...][]byte{op.Target, op.Key, op.Value, op.Topic, op.Type, op.Ext} {
+		b = b[copy(b, part):]
 	}
 }
 
@@ -110,26 +130,28 @@ func (w *Writer) State(index int, value []byte, del bool) {
 	if del {
 		value = nil
 	}
-	h := w.reserve(writeHeader + pad8(len(value)))
-	if h == nil {
+	size := (writeHeader + len(value) + 7) &^ 7
+	b := w.reserve(size)
+	if b == nil {
 		return
 	}
 	w.writes++
-	padTail(h)
 	op := uint64(0)
 	if del {
 		op = 1
 	}
-	le.PutUint64(h, uint64(index)|op<<16|uint64(len(value))<<32)
-	copy(h[writeHeader:], value)
+	le.PutUint64(b[size-8:], 0)
+	le.PutUint64(b, uint64(index)|op<<16|uint64(len(value))<<32)
+	copy(b[writeHeader:], value)
 }
 
 func (w *Writer) closeGroup() {
 	if w.group == 0 || w.full {
 		return
 	}
-	h := w.out[w.group:w.at]
-	le.PutUint64(h, uint64(len(h))|uint64(w.done)<<32)
+	b := w.out[w.group:w.at]
+	h := (*[groupResult]byte)(b)
+	le.PutUint64(h[:], uint64(len(b))|uint64(w.done)<<32)
 	le.PutUint64(h[8:], uint64(w.code)|uint64(w.writes)<<16|uint64(w.ops)<<32)
 	le.PutUint64(h[16:], uint64(w.mark-w.group-groupResult)|uint64(w.text)<<32)
 	le.PutUint64(h[24:], 0)

@@ -16,10 +16,11 @@ import (
 // Call is one invocation: who is called, with which message, and the effects it asks for. It is valid until the handler
 // returns.
 type Call struct {
-	guest    *Guest
+	reader   abi.Reader
+	writer   abi.Writer
+	log      func(level int32, line string)
 	function *function
-	key      []byte
-	message  abi.Message
+	key      string // a view
 	now      int64
 	seed     uint64
 	group    uint64
@@ -31,9 +32,7 @@ type Call struct {
 	pcg      *rand.PCG
 	rand     *rand.Rand
 	digits   [20]byte // of an int64 in text, flush right
-	record   Record
-	send     abi.Op // what stays from one send to the next is never set again
-	reply    abi.Op // the same
+	stage    stage
 }
 
 // Origin says where a message came from.
@@ -50,29 +49,20 @@ type Address struct{ Type, Key string }
 
 var errReplied = errors.New("the invocation has replied already")
 
-// prepare readies the call for a guest, once.
-func (c *Call) prepare(g *Guest) {
-	c.guest = g
-	c.slots = make([]slot, len(registered.states))
-	c.record.call, c.record.op.Kind = c, abi.Egress
-	c.send.Kind = abi.Send
-	c.reply.Kind, c.reply.NoKey = abi.Reply, true
-}
-
 // Function is the called function type, "namespace/name".
 func (c *Call) Function() string { return c.function.name }
 
 // Key is the key of the called address: a view, valid until the handler returns.
-func (c *Call) Key() string { return view(c.key) }
+func (c *Call) Key() string { return c.key }
 
 // KeyBytes is Key as bytes; they are read-only.
-func (c *Call) KeyBytes() []byte { return c.key }
+func (c *Call) KeyBytes() []byte { return bytesOf(c.key) }
 
 // Now is the platform's time when the batch was made: the same on a replay.
 func (c *Call) Now() time.Time { return time.UnixMilli(c.now) }
 
 // EventTime is the time of the record or request from which the message comes.
-func (c *Call) EventTime() time.Time { return time.UnixMilli(c.message.Time) }
+func (c *Call) EventTime() time.Time { return time.UnixMilli(c.reader.Time()) }
 
 // Rand is a source of random numbers which are the same on a replay. It is valid until the handler returns.
 func (c *Call) Rand() *rand.Rand {
@@ -81,25 +71,26 @@ func (c *Call) Rand() *rand.Rand {
 		c.rand = rand.New(c.pcg)
 	}
 	if !c.seeded {
-		c.pcg.Seed(c.seed, c.message.ID)
+		c.pcg.Seed(c.seed, c.reader.ID())
 		c.seeded = true
 	}
 	return c.rand
 }
 
 // Origin says where the message came from.
-func (c *Call) Origin() Origin { return Origin(c.message.Kind) }
+func (c *Call) Origin() Origin { return Origin(c.reader.Kind()) }
 
 // Sender is the function that sent the message, as views; ok is false when none did.
 func (c *Call) Sender() (from Address, ok bool) {
-	return Address{view(c.message.SenderType), view(c.message.SenderKey)}, len(c.message.SenderType) > 0
+	function, key := c.reader.Sender()
+	return Address{view(function), view(key)}, len(function) > 0
 }
 
 // Type is the value type that the message names, such as io.statefun.types/long, or empty: a view.
-func (c *Call) Type() string { return view(c.message.Type) }
+func (c *Call) Type() string { return view(c.reader.Type()) }
 
 // Value is the message's value in bytes, whatever the handler takes: a view.
-func (c *Call) Value() []byte { return c.message.Value }
+func (c *Call) Value() []byte { return c.reader.Value() }
 
 // Header is the first header of that name, as a view.
 func (c *Call) Header(name string) (value []byte, ok bool) {
@@ -114,7 +105,7 @@ func (c *Call) Header(name string) (value []byte, ok bool) {
 // Headers walks the message's headers in order, as views.
 func (c *Call) Headers() iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
-		rest := c.message.Ext
+		rest := c.reader.Ext()
 		for {
 			tag, v, after, ok := abi.NextExt(rest)
 			if !ok {
@@ -159,9 +150,11 @@ func (c *Call) sendValue(function, key, valueType string, value []byte) {
 		c.fail(errTooLong)
 		return
 	}
-	op := &c.send
-	op.Target, op.Key, op.Value, op.Type = bytesOf(function), bytesOf(key), value, bytesOf(valueType)
-	c.guest.writer.Op(op)
+	if valueType == "" {
+		c.writer.Put(abi.Send, 0, function, key, value)
+		return
+	}
+	c.writer.Op(&abi.Op{Kind: abi.Send, Target: bytesOf(function), Key: bytesOf(key), Value: value, Type: bytesOf(valueType)})
 }
 
 // Reply answers the request with a number, once its effects are durable. Without a request nobody hears it. A second reply is
@@ -189,17 +182,16 @@ func (c *Call) replyValue(value []byte) error {
 		return errReplied
 	}
 	c.replied = true
-	c.reply.Value = value
-	c.guest.writer.Op(&c.reply)
+	c.writer.Put(abi.Reply, abi.NoKey, "", "", value)
 	return nil
 }
 
 // Log writes a line to the job's log (weir logs). It is no effect: a failed invocation has logged too, a replayed one twice.
-func (c *Call) Log(line string) { c.guest.log(abi.LogInfo, line) }
+func (c *Call) Log(line string) { c.log(abi.LogInfo, line) }
 
 // Logf is Log with a format of package fmt.
 func (c *Call) Logf(format string, args ...any) {
-	c.guest.log(abi.LogInfo, fmt.Sprintf(format, args...))
+	c.log(abi.LogInfo, fmt.Sprintf(format, args...))
 }
 
 // fail makes the invocation fail, whatever its handler returns.
@@ -209,17 +201,25 @@ func (c *Call) fail(err error) {
 	}
 }
 
-// decimal is n in text, valid until the next call. It is half the work of strconv.AppendInt, which counts in a module.
+// decimal is n in text, valid until the next call. It is a third of the work of strconv.AppendInt, which counts in a
+// module: there a division is not a multiplication unless one writes it so.
 func (c *Call) decimal(n int64) []byte {
 	u := uint64(n)
 	if n < 0 {
 		u = -u
 	}
 	i := len(c.digits)
-	for {
+	for u >= 1<<32 {
+		q := u / 10
 		i--
-		c.digits[i] = '0' + byte(u%10)
-		u /= 10
+		c.digits[i] = '0' + byte(u-q*10)
+		u = q
+	}
+	for {
+		q := u * 0xCCCCCCCD >> 35 // u / 10 for every u of 32 bits
+		i--
+		c.digits[i] = '0' + byte(u-q*10)
+		u = q
 		if u == 0 {
 			break
 		}
@@ -243,34 +243,13 @@ func (c *Call) json(v any) ([]byte, bool) {
 func (c *Call) slot(index int) *slot {
 	s := &c.slots[index]
 	if s.group != c.group {
-		panic(c.function.name + " does not name state " + strconv.Quote(registered.states[index].name) + " in Handle")
+		c.unnamed(index)
 	}
 	return s
 }
 
-func (c *Call) touch(s *slot) {
-	if !s.touched {
-		c.touched = append(c.touched, s)
-	}
-}
-
-// begin readies the call for the message just read.
-func (c *Call) begin() {
-	c.err, c.replied, c.seeded, c.record.open = nil, false, false, false
-}
-
-func (c *Call) commit() {
-	for _, s := range c.touched {
-		s.commit()
-	}
-	c.touched = c.touched[:0]
-}
-
-func (c *Call) rollback() {
-	for _, s := range c.touched {
-		s.touched = false
-	}
-	c.touched = c.touched[:0]
+func (c *Call) unnamed(index int) {
+	panic(c.function.name + " does not name state " + strconv.Quote(registered.states[index].name) + " in Handle")
 }
 
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

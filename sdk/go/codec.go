@@ -23,6 +23,15 @@ func (intCodec) Parse(b []byte) (int64, error) {
 	return int64(binary.LittleEndian.Uint64(b)), nil
 }
 
+// copies says whether a value must be copied before the codec parses it: not when it surely neither keeps nor changes it.
+func copies(codec any) bool {
+	switch codec.(type) {
+	case intCodec, stringCodec:
+		return false
+	}
+	return true
+}
+
 type stringCodec struct{}
 
 func (stringCodec) Name() string { return "string" }
@@ -70,17 +79,12 @@ const maxQuoted = 64
 
 // parseInt reads decimal text, surrounded by white space as a terminal or a file leaves it, or StateFun's long and int.
 func parseInt(typ, v []byte) (int64, error) {
-	if len(typ) > 0 {
-		switch string(typ) {
-		case typeLong:
-			return parseWrapped(v, 1<<3|1, 8, typeLong)
-		case typeInt:
-			n, err := parseWrapped(v, 1<<3|5, 4, typeInt)
-			return int64(int32(n)), err
-		}
-	}
-	if n, ok := parseDecimal(v); ok {
-		return n, nil
+	switch string(typ) {
+	case typeLong:
+		return parseWrapped(v, 1<<3|1, 8, typeLong)
+	case typeInt:
+		n, err := parseWrapped(v, 1<<3|5, 4, typeInt)
+		return int64(int32(n)), err
 	}
 	if n, ok := parseDecimal(bytes.TrimSpace(v)); ok {
 		return n, nil

@@ -9,17 +9,16 @@ import (
 // Guest runs the registered functions on batches, as the host of a module does. A module has one, behind its exports; tests
 // make their own. It is used by one goroutine.
 type Guest struct {
-	log    func(level int32, line string)
-	in     []byte
-	out    []byte
-	reader abi.Reader
-	writer abi.Writer
-	call   Call
-	ready  bool
+	in    []byte
+	out   []byte
+	call  Call
+	ready bool
 }
 
 // NewGuest is a guest of all that is registered; log gets what functions write with Log.
-func NewGuest(log func(level int32, line string)) *Guest { return &Guest{log: log} }
+func NewGuest(log func(level int32, line string)) *Guest {
+	return &Guest{call: Call{log: log}}
+}
 
 // Describe is what the module says of itself: JSON in the form of functions.Description. It panics on a module that
 // contradicts itself.
@@ -53,7 +52,7 @@ func (g *Guest) prepare() {
 		return
 	}
 	registered.resolve()
-	g.call.prepare(g)
+	g.call.slots = make([]slot, len(registered.states))
 	g.ready = true
 }
 
@@ -64,98 +63,120 @@ func (g *Guest) Batch(size int) int {
 	if size < 0 || size > len(g.in) {
 		return abi.GuestBatch
 	}
-	if err := g.reader.Open(g.in[:size]); err != nil {
+	c := &g.call
+	if err := c.reader.Open(g.in[:size]); err != nil {
 		var e *abi.Error
 		if errors.As(err, &e) && e.Version() {
 			return abi.GuestVersion
 		}
 		return abi.GuestBatch
 	}
-	c := &g.call
-	c.now, c.seed = g.reader.Now(), g.reader.Seed()
-	g.writer.Reset(g.out)
-	for g.reader.Next() {
-		if g.reader.Function() >= len(registered.functions) {
-			return abi.GuestFunction
-		}
-		c.function, c.key = registered.functions[g.reader.Function()], g.reader.Key()
-		g.writer.Group()
-		if !g.load() {
-			return abi.GuestBatch
-		}
-		g.run()
-		if g.writer.Full() {
-			return abi.GuestFull
-		}
-		g.store()
+	c.now, c.seed = c.reader.Now(), c.reader.Seed()
+	c.writer.Reset(g.out)
+	code := 0
+	for again := true; again; {
+		code, again = c.run()
 	}
-	if g.reader.Err() != nil {
+	switch {
+	case code != 0:
+		return code
+	case c.reader.Err() != nil:
 		return abi.GuestBatch
 	}
-	return g.writer.Finish()
+	return c.writer.Finish()
+}
+
+// run takes group after group to the end of the batch, or up to the first panic, after which it is to be run again: in a
+// module one recovering function per batch is much cheaper than one per message. code is not 0 when the batch ends there.
+func (c *Call) run() (code int, again bool) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			c.abandon(abi.CodePanic, panicText(cause))
+			c.store()
+			again = true
+		}
+	}()
+	for c.reader.Next() {
+		if c.reader.Function() >= len(registered.functions) {
+			return abi.GuestFunction, false
+		}
+		c.function, c.key = registered.functions[c.reader.Function()], view(c.reader.Key())
+		c.writer.Group()
+		if !c.load() {
+			return abi.GuestBatch, false
+		}
+		for c.reader.NextMessage() && c.handle() {
+		}
+		c.store()
+		if c.writer.Full() {
+			return abi.GuestFull, false
+		}
+	}
+	return 0, false
 }
 
 // load takes the group's states; false when they are not those that the function declares.
-func (g *Guest) load() bool {
-	c := &g.call
+func (c *Call) load() bool {
+	if c.reader.States() != len(c.function.states) {
+		return false
+	}
 	c.group++
 	for _, index := range c.function.states {
-		value, present, ok := g.reader.NextState()
+		value, present, ok := c.reader.NextState()
 		if !ok {
 			return false
 		}
 		c.slots[index].load(c.group, value, present)
 	}
-	_, _, more := g.reader.NextState()
-	return !more
+	return true
 }
 
-// run calls the function with the group's messages up to the first that fails.
-func (g *Guest) run() {
-	c := &g.call
-	defer func() {
-		if cause := recover(); cause != nil {
-			g.fail(abi.CodePanic, panicText(cause))
-		}
-	}()
-	for g.reader.NextMessage(&c.message) {
-		c.begin()
-		err := c.function.call(c)
-		if err == nil {
-			err = c.err
-		}
-		if err == nil && c.record.open {
-			err = errUnput
-		}
-		if err != nil {
-			code := uint16(abi.CodeError)
-			if _, ok := err.(*valueError); ok {
-				code = abi.CodeValue
-			}
-			g.fail(code, err.Error())
-			return
-		}
-		c.commit()
-		g.writer.Commit()
-		if g.writer.Full() {
-			return
-		}
+// handle runs one message; false when its group ends with it.
+func (c *Call) handle() bool {
+	c.err, c.replied, c.seeded, c.stage.open = nil, false, false, false
+	err := c.function.call(c)
+	if err != nil || c.err != nil || c.stage.open {
+		c.refuse(err)
+		return false
 	}
+	for _, s := range c.touched {
+		s.commit()
+	}
+	c.touched = c.touched[:0]
+	c.writer.Commit()
+	return !c.writer.Full()
 }
 
-func (g *Guest) fail(code uint16, text string) {
-	g.call.rollback()
-	g.writer.Fail(code, text[:min(len(text), maxFailureText)])
+// refuse ends the invocation with the error of its handler, or else with that of an effect.
+func (c *Call) refuse(err error) {
+	if err == nil {
+		err = c.err
+	}
+	if err == nil {
+		err = errUnput
+	}
+	code := uint16(abi.CodeError)
+	if _, ok := err.(*valueError); ok {
+		code = abi.CodeValue
+	}
+	c.abandon(code, err.Error())
+}
+
+func (c *Call) abandon(code uint16, text string) {
+	for _, s := range c.touched {
+		s.touched = false
+	}
+	c.touched = c.touched[:0]
+	c.writer.Fail(code, text[:min(len(text), maxFailureText)])
 }
 
 // store writes the states that committed invocations of the group changed.
-func (g *Guest) store() {
-	c := &g.call
+func (c *Call) store() {
 	for i, index := range c.function.states {
 		s := &c.slots[index]
 		if s.wrote {
-			g.writer.State(i, s.value, !s.exists)
+			c.writer.State(i, s.value, !s.exists)
+			s.release()
 		}
-		s.release()
 	}
 }

@@ -57,22 +57,26 @@ func Handle[T any](name string, fn func(*Call, T) error, states ...Declared) {
 	switch fn := any(fn).(type) {
 	case func(*Call, int64) error:
 		call = func(c *Call) error {
-			v, err := parseInt(c.message.Type, c.message.Value)
-			if err != nil {
-				return err
+			r := &c.reader
+			v, ok := parseDecimal(r.Value())
+			if !ok || r.Typed() {
+				var err error
+				if v, err = parseInt(r.Type(), r.Value()); err != nil {
+					return err
+				}
 			}
 			return fn(c, v)
 		}
 	case func(*Call, string) error:
 		call = func(c *Call) error {
-			v, err := parseString(c.message.Type, c.message.Value)
+			v, err := parseString(c.reader.Type(), c.reader.Value())
 			if err != nil {
 				return err
 			}
 			return fn(c, string(v))
 		}
 	case func(*Call, []byte) error:
-		call = func(c *Call) error { return fn(c, c.message.Value) }
+		call = func(c *Call) error { return fn(c, c.reader.Value()) }
 	default:
 		call = jsonCall(any(fn).(func(*Call, T) error))
 	}
@@ -82,7 +86,7 @@ func Handle[T any](name string, fn func(*Call, T) error, states ...Declared) {
 func jsonCall[T any](fn func(*Call, T) error) func(*Call) error {
 	return func(c *Call) error {
 		var v T
-		if err := json.Unmarshal(c.message.Value, &v); err != nil {
+		if err := json.Unmarshal(c.reader.Value(), &v); err != nil {
 			return &valueError{err.Error()}
 		}
 		return fn(c, v)

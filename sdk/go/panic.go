@@ -24,7 +24,7 @@ func panicText(cause any) string {
 	shown, inPanic := 0, true
 	for {
 		f, more := frames.Next()
-		if strings.HasPrefix(f.Function, "github.com/weir-run/weir/sdk/go.(*Guest)") && !inPanic {
+		if strings.HasPrefix(f.Function, "github.com/weir-run/weir/sdk/go.(*Call).handle") && !inPanic {
 			break
 		}
 		inPanic = inPanic && f.Function != "runtime.gopanic"

@@ -7,16 +7,24 @@ import (
 )
 
 // Record is a record for an egress on its way: choose topic and headers if need be, and end with one of the Put methods
-// before the next record is started. A record that is not put fails the invocation, because it was surely meant to be.
+// before the next record is started. A topic or headers that are not put fail the invocation, because they were surely
+// meant to be.
 type Record struct {
-	call *Call
-	open bool
-	op   abi.Op // what stays from one record to the next is never set again
+	call   *Call
+	id     string
+	staged bool // it has a topic or headers, in call.stage
+}
+
+// stage is what the record under way has beyond its egress, key and value.
+type stage struct {
+	open    bool
+	topic   string
+	headers []byte
 }
 
 var (
-	errUnput   = errors.New("a record was started with Egress but not put")
-	errPut     = errors.New("a record was put twice, or after another was started")
+	errUnput   = errors.New("a record got a topic or headers but was not put before the next one")
+	errPut     = errors.New("a record with a topic or headers was put twice, or after another was started")
 	errTooLong = errors.New("a function type, egress, topic, value type or header name is longer than 65535 bytes")
 )
 
@@ -24,67 +32,88 @@ var (
 const maxName = 1<<16 - 1
 
 // Egress starts a record for the egress of that id, to its default topic.
-func (c *Call) Egress(id string) *Record {
-	r := &c.record
-	if r.open {
-		c.fail(errUnput)
-	}
-	r.open = true
-	r.op.Target, r.op.Topic, r.op.Ext = bytesOf(id), nil, r.op.Ext[:0]
-	return r
-}
+func (c *Call) Egress(id string) Record { return Record{c, id, false} }
 
 // Topic chooses the topic: one that the job lists for the egress.
-func (r *Record) Topic(topic string) *Record {
-	r.op.Topic = bytesOf(topic)
+func (r Record) Topic(topic string) Record {
+	r = r.stage()
+	r.call.stage.topic = topic
 	return r
 }
 
 // Header adds a header; order is kept and names may repeat.
-func (r *Record) Header(name, value string) *Record {
+func (r Record) Header(name, value string) Record {
 	if len(name) > maxName {
 		r.call.fail(errTooLong)
 		return r
 	}
-	r.op.Ext = abi.AppendHeader(r.op.Ext, name, value)
+	r = r.stage()
+	r.call.stage.headers = abi.AppendHeader(r.call.stage.headers, name, value)
+	return r
+}
+
+func (r Record) stage() Record {
+	s := &r.call.stage
+	switch {
+	case r.staged:
+	case s.open:
+		r.call.fail(errUnput)
+	default:
+		s.open, s.topic, s.headers = true, "", s.headers[:0]
+	}
+	r.staged = true
 	return r
 }
 
 // Put writes the record with a number as its value. An empty key is no key, as in StateFun.
-func (r *Record) Put(key string, n int64) { r.put(key, r.call.decimal(n), false) }
+func (r Record) Put(key string, n int64) { r.put(key, r.call.decimal(n), false) }
 
 // PutString is Put with text.
-func (r *Record) PutString(key, s string) { r.put(key, bytesOf(s), false) }
+func (r Record) PutString(key, s string) { r.put(key, bytesOf(s), false) }
 
 // PutBytes is Put with bytes, which it copies.
-func (r *Record) PutBytes(key string, value []byte) { r.put(key, value, false) }
+func (r Record) PutBytes(key string, value []byte) { r.put(key, value, false) }
 
 // PutJSON is Put with v as JSON. A v that JSON cannot hold fails the invocation.
-func (r *Record) PutJSON(key string, v any) {
+func (r Record) PutJSON(key string, v any) {
 	text, ok := r.call.json(v)
 	r.put(key, text, !ok)
 }
 
 // PutTombstone writes a record without a value, which deletes the key in a compacted topic.
-func (r *Record) PutTombstone(key string) { r.put(key, nil, true) }
+func (r Record) PutTombstone(key string) { r.put(key, nil, true) }
 
-func (r *Record) put(key string, value []byte, tombstone bool) {
-	op := &r.op
-	if !r.open || len(op.Target) > maxName || len(op.Topic) > maxName {
-		r.refuse()
+func (r Record) put(key string, value []byte, tombstone bool) {
+	c := r.call
+	if r.staged || c.stage.open || len(r.id) > maxName {
+		r.putStaged(key, value, tombstone)
 		return
 	}
-	r.open = false
-	op.NoKey, op.NoValue = key == "", tombstone
-	op.Key, op.Value = bytesOf(key), value
-	r.call.guest.writer.Op(op)
+	flags := uint8(0)
+	if key == "" {
+		flags = abi.NoKey
+	}
+	if tombstone {
+		flags |= abi.NoValue
+	}
+	c.writer.Put(abi.Egress, flags, r.id, key, value)
 }
 
-func (r *Record) refuse() {
-	if r.open {
-		r.call.fail(errTooLong)
-	} else {
-		r.call.fail(errPut)
+func (r Record) putStaged(key string, value []byte, tombstone bool) {
+	c := r.call
+	s := &c.stage
+	switch {
+	case len(r.id) > maxName || len(s.topic) > maxName:
+		c.fail(errTooLong)
+	case !r.staged:
+		c.fail(errUnput)
+	case !s.open:
+		c.fail(errPut)
+	default:
+		c.writer.Op(&abi.Op{
+			Kind: abi.Egress, Target: bytesOf(r.id), Key: bytesOf(key), NoKey: key == "", Value: value, NoValue: tombstone,
+			Topic: bytesOf(s.topic), Ext: s.headers,
+		})
 	}
-	r.open = false
+	s.open = false
 }

@@ -1,13 +1,19 @@
 package weir
 
-import "strconv"
+import (
+	"encoding/binary"
+	"strconv"
+	"unsafe"
+)
 
 // Value is one named state of a key, declared once as a package variable. Its methods are called within a handler, with the
 // handler's Call. Values of other keys are out of reach: send their address a message.
 type Value[T any] struct {
-	index int // in registry.states
-	name  string
-	codec Codec[T]
+	index  int // in registry.states
+	name   string
+	codec  Codec[T]
+	views  bool // the codec parses values in place
+	number bool // T is int64 in the common form: Get and Set do without the codec, which costs a module as much as the rest
 }
 
 // Codec turns a state's value into bytes and back.
@@ -39,15 +45,27 @@ func State[T any](name string, codec Codec[T]) *Value[T] {
 		panic("weir: a state needs a name")
 	}
 	registered.states = append(registered.states, declared{name, codec.Name()})
-	return &Value[T]{len(registered.states) - 1, name, codec}
+	_, number := any(codec).(intCodec)
+	return &Value[T]{len(registered.states) - 1, name, codec, !copies(codec), number}
 }
 
 // Get is the value as this invocation sees it, with what it has set; T's zero value when absent.
 func (v *Value[T]) Get(c *Call) T {
-	b, present := c.slot(v.index).get()
-	if !present {
+	s := c.slot(v.index)
+	if !s.present() {
 		var zero T
 		return zero
+	}
+	b := s.next
+	if !s.touched {
+		b = s.value
+		if !v.views {
+			b = s.copied()
+		}
+	}
+	if v.number && len(b) == 8 {
+		n := int64(binary.LittleEndian.Uint64(b))
+		return *(*T)(unsafe.Pointer(&n))
 	}
 	x, err := v.codec.Parse(b)
 	if err != nil {
@@ -59,19 +77,21 @@ func (v *Value[T]) Get(c *Call) T {
 // Set stores x when the invocation succeeds.
 func (v *Value[T]) Set(c *Call, x T) {
 	s := c.slot(v.index)
+	if v.number {
+		s.set(c, binary.LittleEndian.AppendUint64(s.buffer(), *(*uint64)(unsafe.Pointer(&x))), true)
+		return
+	}
 	b, err := v.codec.Append(s.buffer(), x)
 	if err != nil {
 		panic("state " + strconv.Quote(v.name) + ": " + err.Error())
 	}
-	c.touch(s)
-	s.set(b, true)
+	s.set(c, b, true)
 }
 
 // Delete makes the state absent when the invocation succeeds.
 func (v *Value[T]) Delete(c *Call) {
 	s := c.slot(v.index)
-	c.touch(s)
-	s.set(s.buffer(), false)
+	s.set(c, s.buffer(), false)
 }
 
 // Exists says whether the state is present as this invocation sees it.
@@ -111,17 +131,11 @@ func (s *slot) load(group uint64, value []byte, present bool) {
 	s.touched, s.wrote = false, false
 }
 
-// get copies a value that could be returned to, so that its reader may change it.
-func (s *slot) get() ([]byte, bool) {
-	if s.touched {
-		return s.next, !s.leaves
-	}
-	if !s.exists {
-		return nil, false
-	}
+// copied is the value in the spare buffer, so that its reader may change it and value stays to return to.
+func (s *slot) copied() []byte {
 	b := append(s.buffer(), s.value...)
 	s.buffers[s.spare] = b
-	return b, true
+	return b
 }
 
 func (s *slot) present() bool {
@@ -133,8 +147,12 @@ func (s *slot) present() bool {
 
 func (s *slot) buffer() []byte { return s.buffers[s.spare][:0] }
 
-func (s *slot) set(b []byte, present bool) {
-	s.next, s.leaves, s.touched = b, !present, true
+func (s *slot) set(c *Call, b []byte, present bool) {
+	if !s.touched {
+		s.touched = true
+		c.touched = append(c.touched, s)
+	}
+	s.next, s.leaves = b, !present
 	s.buffers[s.spare] = b
 }
 
@@ -144,7 +162,7 @@ func (s *slot) commit() {
 	s.touched, s.wrote = false, true
 }
 
-// release forgets large buffers after a group.
+// release forgets large buffers after a group that wrote.
 func (s *slot) release() {
 	for i := range s.buffers {
 		if cap(s.buffers[i]) > maxKeptBuffer {
