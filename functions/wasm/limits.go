@@ -22,7 +22,7 @@ const (
 	maxGlobals    = 10_000
 	maxExports    = 10_000
 	maxElements   = 1 << 16
-	maxSegments   = 100_000 // the Go linker's own limit; json and fmt make 40 000
+	maxSegments   = 100_000   // the Go linker's own limit; json and fmt make 40 000
 	maxBodyBytes  = 256 << 10 // the largest of net/http has 50 KB
 	maxLocals     = 2000
 	// maxMemoryPages is 1 GiB: more than any limit a job can set.
