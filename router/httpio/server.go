@@ -85,11 +85,10 @@ func New(cfg Config, dispatch router.Dispatch) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("http ingress: %w", err)
 	}
-	s := &Server{gate: newGate(cfg, dispatch), listener: listener, log: cfg.Log}
+	s := &Server{gate: newGate(cfg, dispatch), listener: newShared(listener, maxConnsPerIP), log: cfg.Log}
 	s.http = &fasthttp.Server{
 		ErrorHandler:                 refuseDamaged,
 		Concurrency:                  maxConns,
-		MaxConnsPerIP:                maxConnsPerIP,
 		MaxRequestBodySize:           cfg.MaxBody,
 		ReadBufferSize:               maxHeaderBytes,
 		ReadTimeout:                  readTimeout,
