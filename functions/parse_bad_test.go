@@ -29,8 +29,26 @@ func describe(stateType string, egresses ...string) *functions.Description {
 	}
 }
 
-func TestBadInputIsRefusedWithItsPlaceAndWhatToDo(t *testing.T) {
-	for name, c := range map[string]struct{ old, new, want string }{
+// replacement breaks the documented job in one place; want is what the error says, from its line on.
+type replacement struct{ old, new, want string }
+
+func refused(t *testing.T, cases map[string]replacement) {
+	t.Helper()
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			if !strings.Contains(billing, c.old) {
+				t.Fatalf("the job holds no %q", c.old)
+			}
+			_, err := functions.ParseJob([]byte(strings.Replace(billing, c.old, c.new, 1)), "module.yaml", nil)
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "module.yaml:") {
+				t.Errorf("got  %v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestBadFieldsAreRefusedWithTheirPlaceAndWhatToDo(t *testing.T) {
+	refused(t, map[string]replacement{
 		"unknown field": {"parallelism: 2", "paralelism: 2", `3:26: unknown field "paralelism"
   did you mean "parallelism"?`},
 		"unknown field of the document": {"kind: weir.v1/job", "kind: weir.v1/job\nmeta: 1", `3:1: unknown field "meta"
@@ -71,15 +89,25 @@ func TestBadInputIsRefusedWithItsPlaceAndWhatToDo(t *testing.T) {
   take a power of two from 1 to 32768; 128 suits most jobs`},
 		"job name": {"name: ad-billing", "name: ad billing", `3:14: job name "ad billing": character ' ' is not allowed; use letters, digits, '.', '_' and '-'
   set spec.name of the weir.v1/job document`},
-		"start without time":     {"{type: earliest}", "{type: date}", "13:27: startupPosition date has no time\n  add time: 2026-11-21T07:14:00Z beside it"},
-		"start without offsets":  {"{type: earliest}", "{type: specific-offsets}", "13:27: startupPosition specific-offsets has no offsets\n  add offsets: [{clicks/0: 42}] beside it"},
-		"bad offset":             {"{type: earliest}", "{type: specific-offsets, offsets: [clicks: 4]}", "13:63: offset \"clicks\": 4 is not one"},
-		"unknown start":          {"{type: earliest}", "{type: earlyest}", "13:27: type \"earlyest\" is not known\n  did you mean \"earliest\"?"},
-		"unknown property":       {"consumerGroupId: ad-billing", "properties: [interceptor.classes: x]", "12:37: property interceptor.classes is not understood"},
-		"isolation":              {"consumerGroupId: ad-billing", "properties: [isolation.level: read_uncommitted]", "12:33: \"read_uncommitted\" is not supported\n  Weir reads committed records only"},
-		"key store":              {"consumerGroupId: ad-billing", "properties: [ssl.keystore.type: JKS]", "12:35: \"JKS\" is not supported\n  convert the store to PEM, and name its file with the location property"},
-		"no password":            {"consumerGroupId: ad-billing", "sasl: {mechanism: PLAIN, username: a}", "12:9: password is missing\n  write ${env:NAME} or ${file:PATH}, so that it stands nowhere in clear"},
-		"malformed reference":    {"consumerGroupId: ad-billing", "consumerGroupId: \"${HOME}\"", "12:20: consumerGroupId: malformed reference"},
+	})
+}
+
+func TestBadKafkaSettingsAreRefused(t *testing.T) {
+	refused(t, map[string]replacement{
+		"start without time":    {"{type: earliest}", "{type: date}", "13:27: startupPosition date has no time\n  add time: 2026-11-21T07:14:00Z beside it"},
+		"start without offsets": {"{type: earliest}", "{type: specific-offsets}", "13:27: startupPosition specific-offsets has no offsets\n  add offsets: [{clicks/0: 42}] beside it"},
+		"bad offset":            {"{type: earliest}", "{type: specific-offsets, offsets: [clicks: 4]}", "13:63: offset \"clicks\": 4 is not one"},
+		"unknown start":         {"{type: earliest}", "{type: earlyest}", "13:27: type \"earlyest\" is not known\n  did you mean \"earliest\"?"},
+		"unknown property":      {"consumerGroupId: ad-billing", "properties: [interceptor.classes: x]", "12:37: property interceptor.classes is not understood"},
+		"isolation":             {"consumerGroupId: ad-billing", "properties: [isolation.level: read_uncommitted]", "12:33: \"read_uncommitted\" is not supported\n  Weir reads committed records only"},
+		"key store":             {"consumerGroupId: ad-billing", "properties: [ssl.keystore.type: JKS]", "12:35: \"JKS\" is not supported\n  convert the store to PEM, and name its file with the location property"},
+		"no password":           {"consumerGroupId: ad-billing", "sasl: {mechanism: PLAIN, username: a}", "12:9: password is missing\n  write ${env:NAME} or ${file:PATH}, so that it stands nowhere in clear"},
+		"malformed reference":   {"consumerGroupId: ad-billing", "consumerGroupId: \"${HOME}\"", "12:20: consumerGroupId: malformed reference"},
+	})
+}
+
+func TestBadYAMLIsRefusedBeforeItCostsAnything(t *testing.T) {
+	refused(t, map[string]replacement{
 		"two jobs":               {"kind: weir.v1/module\nspec: {file: billing.wasm, limits: {memory: 64MiB, time: 50ms}, retry: {attempts: 3}, deadLetter: billing-dead}", "kind: weir.v1/job", "5:1: a second weir.v1/job; the first is at line 2\n  merge the two"},
 		"same field twice":       {"parallelism: 2", "name: b", "3:26: not valid YAML: mapping key \"name\" already defined at"},
 		"not YAML":               {"kind: weir.v1/module", "kind: weir.v1/module: 3", "5:7: not valid YAML: mapping value is not allowed in this context"},
@@ -92,17 +120,7 @@ func TestBadInputIsRefusedWithItsPlaceAndWhatToDo(t *testing.T) {
 		"endless tokens":         {"file: billing.wasm", "file: [" + strings.Repeat("a,", 50_000) + "]", "the document has more than 20000 tokens"},
 		"endless text":           {"billing.wasm", strings.Repeat("a", 300_000), "1:1: the file has 300621 bytes; at most 262144 are read"},
 		"not text":               {"billing.wasm", "\xff\xfe", "1:1: the file is not UTF-8 text"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if !strings.Contains(billing, c.old) {
-				t.Fatalf("the job holds no %q", c.old)
-			}
-			_, err := functions.ParseJob([]byte(strings.Replace(billing, c.old, c.new, 1)), "module.yaml", nil)
-			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "module.yaml:") {
-				t.Errorf("got  %v\nwant %s", err, c.want)
-			}
-		})
-	}
+	})
 }
 
 func TestAModuleIsNeeded(t *testing.T) {

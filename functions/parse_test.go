@@ -75,8 +75,8 @@ func TestTheDocumentedJobIsReadWithEveryDefault(t *testing.T) {
 	}
 }
 
-func TestEveryFieldOfEveryKindIsRead(t *testing.T) {
-	job := parsed(t, `
+// everything has every field of every kind.
+const everything = `
 kind: weir.v1/job
 spec:
   name: full
@@ -132,7 +132,10 @@ spec:
 ---
 kind: io.statefun.kafka.v1/egress
 spec: {id: plain, address: embedded}
-`, nil)
+`
+
+func TestEveryFieldOfEveryKindIsRead(t *testing.T) {
+	job := parsed(t, everything, nil)
 	if job.Namespace != "team" || job.KeyGroups != 256 || job.Checkpoints != (functions.Checkpoints{Interval: 50 * time.Millisecond, Retain: 5}) {
 		t.Errorf("job settings: %+v", job)
 	}
