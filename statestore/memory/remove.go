@@ -161,6 +161,7 @@ func (t *table) compact() error {
 		}
 	}
 	old.drop(t.arena)
+	t.frees = old.frees + 1
 	return nil
 }
 
@@ -172,8 +173,7 @@ func (t *table) each(now int64, yield func(statestore.Entry) bool) {
 		}
 		p := t.at(uint32(slot))
 		e := statestore.Entry{Group: t.group, State: stateOf(p), Key: t.key(p)}
-		t.read(p, &e)
-		if !e.Present || expired(&e, now) {
+		if t.read(uint32(slot), now, &e); !e.Present {
 			continue
 		}
 		e.Hash = functions.Hash(e.Key)
@@ -182,5 +182,3 @@ func (t *table) each(now int64, yield func(statestore.Entry) bool) {
 		}
 	}
 }
-
-func expired(e *statestore.Entry, now int64) bool { return e.Expires != 0 && e.Expires <= now }

@@ -57,6 +57,7 @@ type slab struct {
 	tail      uint32           // unit of the last chunk from which nothing is taken
 	free      *[classes]uint32 // first free entry by class, linked through mark; made when something is freed
 	freeBytes int
+	frees     uint32 // how often something was freed: what was an entry before may be none after
 }
 
 func (s *slab) at(ref uint32) []byte {
@@ -122,13 +123,14 @@ func (s *slab) put(ref uint32, size int) {
 	binary.LittleEndian.PutUint32(s.at(ref), s.free[class])
 	s.free[class] = ref
 	s.freeBytes += rounded
+	s.frees++
 }
 
 func (s *slab) drop(a *arena) {
 	for _, chunk := range s.chunks {
 		a.put(chunk)
 	}
-	*s = slab{}
+	s.chunks = nil
 }
 
 // The fields of an entry p, as slab.at returns it.

@@ -69,20 +69,32 @@ func (t *table) find(e *statestore.Entry, tag uint32) (at int, ref uint32) {
 		if uint32(slot>>32) != tag {
 			continue
 		}
-		p := t.at(uint32(slot))
-		if stateOf(p) == e.State && keyLenOf(p) == len(e.Key) && string(t.key(p)) == string(e.Key) {
+		if t.holds(uint32(slot), e) {
 			return at, uint32(slot)
 		}
 	}
 }
 
-// read fills e with views; an absent entry is not Present.
-func (t *table) read(p []byte, e *statestore.Entry) {
-	e.Present = flagsOf(p)&flagAbsent == 0
-	e.Expires, e.Value = 0, nil
-	if e.Present {
-		e.Expires, e.Value = expiresOf(p), t.value(p)
+// holds tells that ref is the entry of e's state and key.
+func (t *table) holds(ref uint32, e *statestore.Entry) bool {
+	p := t.at(ref)
+	return stateOf(p) == e.State && keyLenOf(p) == len(e.Key) && string(t.key(p)) == string(e.Key)
+}
+
+// read fills e with views of an entry that is alive at now.
+func (t *table) read(ref uint32, now int64, e *statestore.Entry) {
+	p := t.at(ref)
+	flags := flagsOf(p)
+	if flags&flagAbsent != 0 {
+		return
 	}
+	if flags&flagExpires != 0 {
+		if expires := expiresOf(p); expires > now {
+			e.Present, e.Expires, e.Value = true, expires, t.value(p)
+		}
+		return
+	}
+	e.Present, e.Value = true, t.value(p)
 }
 
 func (t *table) value(p []byte) []byte {
@@ -99,13 +111,19 @@ func (t *table) put(e *statestore.Entry) ([]byte, error) {
 	if ref == 0 {
 		return t.insert(e)
 	}
-	p := t.at(ref)
-	flags := flagsOf(p)
-	if flags&(flagExpires|flagLarge|flagAbsent) == 0 && e.Expires == 0 && valueLenOf(p) == len(e.Value) {
-		copy(p[afterKey(p):], e.Value)
+	if p := t.at(ref); t.overwrite(p, e) {
 		return p, nil
 	}
 	return t.update(at, ref, e)
+}
+
+// overwrite replaces a plain value by one of the same size, if it is that.
+func (t *table) overwrite(p []byte, e *statestore.Entry) bool {
+	if flagsOf(p)&(flagExpires|flagLarge|flagAbsent) != 0 || e.Expires != 0 || valueLenOf(p) != len(e.Value) {
+		return false
+	}
+	copy(p[afterKey(p):], e.Value)
+	return true
 }
 
 // update gives an entry another value, in place if its class stays.
