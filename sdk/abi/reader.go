@@ -126,7 +126,10 @@ func (r *Reader) NextState() (value []byte, present, ok bool) {
 		return nil, false, r.fail(faultShort, r.at)
 	}
 	r.at += int((end + 7) &^ 7)
-	return h[stateHeader:end:end], head>>32 != 0, true
+	if head>>32 == 0 {
+		return nil, false, true
+	}
+	return h[stateHeader:end:end], true, true
 }
 
 // NextMessage goes to the group's next message; false after the last. States not read before are skipped.

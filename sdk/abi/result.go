@@ -178,6 +178,9 @@ func (r *Result) NextState(s *StateWrite) bool {
 	h := r.out[r.write:]
 	end := writeHeader + int(le.Uint32(h[4:]))
 	s.Index, s.Delete, s.Value = int(le.Uint16(h)), h[2] == 1, h[writeHeader:end:end]
+	if s.Delete {
+		s.Value = nil
+	}
 	r.write += pad8(end)
 	return true
 }

@@ -15,20 +15,19 @@ const (
 	maxFrames = 16
 )
 
+// ownFrames is the prefix of this package's functions, which a stack leaves out: the fault is in who calls them.
+const ownFrames = "github.com/weir-run/weir/sdk/go."
+
 // panicText is "panic: cause (main.go:41)", and below it the stack from the panic to the handler.
 func panicText(cause any) string {
 	var first string
 	var stack strings.Builder
 	var pcs [64]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs[:])])
-	shown, inPanic := 0, true
-	for {
+	inPanic := true
+	for shown := 0; shown < maxFrames; {
 		f, more := frames.Next()
-		if strings.HasPrefix(f.Function, "github.com/weir-run/weir/sdk/go.(*Call).handle") && !inPanic {
-			break
-		}
-		inPanic = inPanic && f.Function != "runtime.gopanic"
-		if !inPanic && !strings.HasPrefix(f.Function, "runtime.") && f.Function != "" && shown < maxFrames {
+		if !inPanic && f.Function != "" && !strings.HasPrefix(f.Function, "runtime.") && !strings.HasPrefix(f.Function, ownFrames) {
 			place := path.Base(f.File) + ":" + strconv.Itoa(f.Line)
 			if first == "" {
 				first = " (" + place + ")"
@@ -36,7 +35,8 @@ func panicText(cause any) string {
 			stack.WriteString("\n  " + f.Function + " " + place)
 			shown++
 		}
-		if !more {
+		inPanic = inPanic && f.Function != "runtime.gopanic"
+		if !more || strings.HasSuffix(f.Function, "(*Call).handle") {
 			break
 		}
 	}
