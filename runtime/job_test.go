@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/runtime/jobmanager"
 	"github.com/weir-run/weir/runtime/runtimetest"
 )
 
@@ -253,5 +257,183 @@ func TestSIGTERMDrainsAndTheNextStartGoesOn(t *testing.T) {
 	running(t, c, "job")
 	if got := c.Call("t/counter", "ann", "1"); string(got.Body) != "6" {
 		t.Fatalf("%+v", got)
+	}
+}
+
+func TestAFullDiskFailsCheckpointsAndTheJobGoesOnWhenThereIsRoom(t *testing.T) {
+	c := start(t, counter)
+	c.Deploy(c.Job("job", "v1", 2))
+	c.Call("t/counter", "ann", "1")
+	var failed atomic.Int64
+	c.Fault(func(step, name string) error {
+		if step == "write" && strings.Contains(name, "/data/") && failed.Add(1) <= 3 {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	if got := c.Call("t/counter", "ann", "1"); string(got.Body) != "2" || failed.Load() < 4 {
+		t.Fatalf("%+v after %d failures", got, failed.Load())
+	}
+	view, err := c.Jobs.Job(t.Context(), "job")
+	if err != nil || view.Attempt != 1 {
+		t.Fatalf("%+v %v", view, err)
+	}
+}
+
+func TestAnUnclearManifestWriteEndsTheTermAndTheLogIsReadBack(t *testing.T) {
+	for _, step := range []string{"create", "write", "ack"} {
+		t.Run(step, func(t *testing.T) {
+			c := start(t, counter)
+			c.Deploy(c.Job("job", "v1", 2))
+			c.Call("t/counter", "ann", "1")
+			var failed atomic.Bool
+			c.Fault(func(s, name string) error {
+				if s == step && strings.Contains(name, "manifest") && !failed.Swap(true) {
+					return syscall.EIO
+				}
+				return nil
+			})
+			for t.Context().Err() == nil {
+				a, err := c.Tasks.Dispatch(t.Context(), &router.Call{Namespace: "default", Type: "t/counter", Key: []byte("ann"), Body: []byte("1"), Idempotency: "x"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a.Problem == nil {
+					if string(a.Body) != "2" || !failed.Load() {
+						t.Fatalf("%+v", a)
+					}
+					break
+				}
+			}
+			wait(t, c, "out", 2)
+			if got := c.Call("t/counter", "ann", "1"); string(got.Body) != "3" {
+				t.Fatalf("%+v", got)
+			}
+		})
+	}
+}
+
+func TestAVersionThatCannotBeLoadedIsRefusedAndChangesNothing(t *testing.T) {
+	c := start(t, counter)
+	c.Deploy(c.Job("job", "v1", 2))
+	c.Modules["gone"] = counter
+	bad := c.Job("job", "gone", 2)
+	delete(c.Modules, "gone")
+	if view, err := c.Jobs.Deploy(t.Context(), bad, jobmanager.DeployOptions{}); err == nil {
+		t.Fatalf("deployed %+v", view)
+	}
+	if got := c.Call("t/counter", "ann", "1"); string(got.Body) != "1" {
+		t.Fatalf("%+v", got)
+	}
+	if versions, err := c.Jobs.Versions(t.Context(), "job"); err != nil || len(versions) != 1 {
+		t.Fatalf("%+v %v", versions, err)
+	}
+}
+
+func TestAVersionThatFailsToStartIsTakenBack(t *testing.T) {
+	c := start(t, counter)
+	c.Deploy(c.Job("job", "v1", 2))
+	c.Call("t/counter", "ann", "1")
+	bad := c.Job("job", "v1", 3) // other parallelism: a restart
+	bad.Modules[0].Digest = "gone"
+	if view, err := c.Jobs.Deploy(t.Context(), bad, jobmanager.DeployOptions{}); err == nil {
+		t.Fatalf("deployed %+v", view)
+	}
+	running(t, c, "job")
+	if got := c.Call("t/counter", "ann", "1"); string(got.Body) != "2" {
+		t.Fatalf("%+v", got)
+	}
+}
+
+func TestAStateThatChangesItsTypeIsRefused(t *testing.T) {
+	c := start(t, counter)
+	c.Deploy(c.Job("job", "v1", 2))
+	other := c.Job("job", "v1", 2)
+	d := *other.Modules[0].Description
+	d.Functions = append([]functions.FunctionSpec(nil), d.Functions...)
+	d.Functions[0].States = []functions.StateSpec{{Name: "n", Type: "string"}}
+	other.Modules[0].Description = &d
+	_, err := c.Jobs.Deploy(t.Context(), other, jobmanager.DeployOptions{})
+	var problem *router.Problem
+	if !errors.As(err, &problem) || problem.Type != "state-incompatible" || problem.Status != 409 {
+		t.Fatalf("%v", err)
+	}
+}
+
+func TestTheLifeOfAJob(t *testing.T) {
+	c := start(t, counter)
+	c.Deploy(c.Job("job", "v1", 2))
+	c.Call("t/counter", "ann", "1")
+	state := func(view jobmanager.JobView, err error, want jobmanager.JobState) {
+		t.Helper()
+		if err != nil || view.State != want {
+			t.Fatalf("%s %v, want %s", view.State, err, want)
+		}
+	}
+	view, err := c.Jobs.Pause(t.Context(), "job")
+	state(view, err, jobmanager.Suspended)
+	if got := c.Call("t/counter", "ann", "1"); got.Status != 404 {
+		t.Fatalf("a paused job answers %+v", got)
+	}
+	if _, err := c.Jobs.Resume(t.Context(), "job"); err != nil {
+		t.Fatal(err)
+	}
+	running(t, c, "job")
+	if got := c.Call("t/counter", "ann", "1"); string(got.Body) != "2" {
+		t.Fatalf("%+v", got)
+	}
+	if err := c.Jobs.Delete(t.Context(), "job"); err == nil {
+		t.Fatal("deleted a running job")
+	}
+	view, err = c.Jobs.Cancel(t.Context(), "job")
+	state(view, err, jobmanager.Canceled)
+	if _, err := c.Jobs.Restart(t.Context(), "job"); err != nil {
+		t.Fatal(err)
+	}
+	running(t, c, "job")
+	view, err = c.Jobs.Stop(t.Context(), "job")
+	state(view, err, jobmanager.Finished)
+	c.Crash()
+	c.Start()
+	c.Ready()
+	view, err = c.Jobs.Job(t.Context(), "job")
+	state(view, err, jobmanager.Finished)
+	if err := c.Jobs.Delete(t.Context(), "job"); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := c.Storage.List(t.Context(), ""); err != nil || len(names) != 0 {
+		t.Fatalf("left behind: %v %v", names, err)
+	}
+}
+
+func TestADamagedCheckpointIsNamedAndNothingIsGuessed(t *testing.T) {
+	c := start(t, counter)
+	c.Deploy(c.Job("job", "v1", 2))
+	c.Call("t/counter", "ann", "1")
+	c.Stop()
+	names, err := c.Storage.List(t.Context(), "jobs/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var newest string
+	for _, n := range names {
+		if strings.Contains(n, "manifest") {
+			newest = n
+		}
+	}
+	c.Storage.Flip(newest, 100)
+	c.Start()
+	c.Ready()
+	for t.Context().Err() == nil {
+		view, err := c.Jobs.Job(t.Context(), "job")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if view.State == jobmanager.Failed {
+			if !strings.Contains(view.Error, newest) {
+				t.Fatalf("error %q does not name %s", view.Error, newest)
+			}
+			return
+		}
 	}
 }

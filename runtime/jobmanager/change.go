@@ -80,6 +80,30 @@ func (j *master) remember(ctx context.Context, next *deployedVersion) error {
 	return nil
 }
 
+// takeBack ends a deployment whose first attempt failed: the version before it runs again, and a job that had none fails.
+func (j *master) takeBack(ctx context.Context, cause string) error {
+	c := j.change
+	refused := refusal(http.StatusUnprocessableEntity, "version-does-not-run", "the version does not run", cause)
+	if c.previous == 0 {
+		j.finishChange(DeployedView{}, refused)
+		j.state = Failed
+		return nil
+	}
+	r := *j.record
+	r.Current = c.previous
+	if err := j.manager.registry.save(ctx, &r); err != nil {
+		j.finishChange(DeployedView{}, err)
+		return err
+	}
+	*j.record = r
+	j.own()
+	j.note("taken back", fmt.Sprintf("version %d: %s", c.version, cause))
+	j.finishChange(DeployedView{}, refusal(http.StatusUnprocessableEntity, "version-does-not-run", "the version does not run",
+		fmt.Sprintf("%s; version %d runs again", cause, c.previous)))
+	j.state = Restarting
+	return j.begin(ctx)
+}
+
 // prepared counts who has loaded the version that is to take over; with the last one its barrier is cut.
 func (j *master) prepared(ctx context.Context, from string, p *wire.Prepared) error {
 	c := j.change

@@ -2,6 +2,7 @@ package jobmanager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -132,19 +133,26 @@ func (j *master) guard(err error) {
 	}
 }
 
-// broken takes the job down: a manifest write that is unclear, a damaged checkpoint. Nothing is guessed; a person decides.
+// broken ends the term of this job. After a write whose result is unclear a new term reads the log back; a log that is
+// damaged, or that another coordinator writes to, takes the job down: nothing is guessed, and a person decides.
 func (j *master) broken(err error) {
-	j.log.Error("job cannot go on", "err", err)
 	j.note("broken", err.Error())
 	j.lastError = err.Error()
 	j.finishChange(DeployedView{}, err)
-	j.coordinator = nil
-	if j.phase == idle || j.phase == waiting {
-		j.state, j.phase = Failed, idle
-		return
-	}
-	j.halt(func(context.Context) error { j.state = Failed; return nil })
 	j.state = Failing
+	j.afterFinal, j.afterPublished = nil, nil
+	for _, final := range []error{checkpoint.ErrDamaged, checkpoint.ErrNewer, checkpoint.ErrExists, checkpoint.ErrNotExist} {
+		if errors.Is(err, final) {
+			j.log.Error("job cannot go on", "err", err)
+			j.halt(func(context.Context) error { j.state, j.manifest = Failed, nil; return nil })
+			return
+		}
+	}
+	j.log.Warn("term ended", "err", err)
+	j.halt(func(ctx context.Context) error {
+		j.manifest = nil
+		return j.restartLater(ctx)
+	})
 }
 
 // open reads what the job left, and starts it when it is wanted to run. The first write is an entry of a term of our own, so
@@ -179,7 +187,7 @@ func (j *master) version() *deployedVersion { return j.record.version(j.record.C
 func (j *master) append(ctx context.Context, next *checkpoint.Manifest) error {
 	next.Term, next.Attempt = j.term, j.attempt.Attempt
 	if err := j.manifests.Append(ctx, next); err != nil {
-		return fmt.Errorf("write manifest %d, so that what is committed is unclear; restart weir to read it back: %w", next.Number, err)
+		return fmt.Errorf("write manifest %d, so that what is committed is unclear: %w", next.Number, err)
 	}
 	j.manifest = next
 	return nil
@@ -268,6 +276,10 @@ func (j *master) failed(f *wire.Failed) {
 	j.note("failed", f.Error)
 	j.log.Warn("attempt failed", "attempt", j.attempt.Attempt, "err", f.Error)
 	j.state = Failing
+	if c := j.change; c != nil && !c.swap {
+		j.halt(func(ctx context.Context) error { return j.takeBack(ctx, f.Error) })
+		return
+	}
 	j.finishChange(DeployedView{}, fmt.Errorf("attempt %d failed: %s", j.attempt.Attempt, f.Error))
 	if f.Fatal {
 		j.halt(func(context.Context) error { j.state = Failed; j.note("stopped", "a restart cannot help"); return nil })
@@ -328,6 +340,9 @@ func (j *master) schedule(at time.Time) {
 func (j *master) tick(ctx context.Context) error {
 	j.retryAt = time.Time{}
 	if j.phase == waiting && j.record.Desired == wantRunning {
+		if j.manifest == nil {
+			return j.open(ctx)
+		}
 		return j.begin(ctx)
 	}
 	if j.coordinator != nil {

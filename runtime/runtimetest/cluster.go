@@ -31,6 +31,7 @@ type Cluster struct {
 
 	t       testing.TB
 	crashed atomic.Bool
+	fault   atomic.Pointer[func(step, name string) error]
 	kill    context.CancelFunc
 	done    sync.WaitGroup
 }
@@ -38,9 +39,12 @@ type Cluster struct {
 // New makes a cluster that does not run yet.
 func New(t testing.TB, broker *Broker) *Cluster {
 	c := &Cluster{Broker: broker, Modules: map[string]Module{}, t: t}
-	c.Storage = &checkpoint.MemoryStorage{Fail: func(string, string) error {
+	c.Storage = &checkpoint.MemoryStorage{Fail: func(step, name string) error {
 		if c.crashed.Load() {
 			return errors.New("crashed")
+		}
+		if fault := c.fault.Load(); fault != nil {
+			return (*fault)(step, name)
 		}
 		return nil
 	}}
@@ -91,6 +95,15 @@ func (c *Cluster) Stop() {
 	c.report(c.Jobs.Drain(c.t.Context()))
 	c.kill()
 	c.done.Wait()
+}
+
+// Fault makes storage operations fail as it says, until it is called with nil. step is one of MemoryStorage's.
+func (c *Cluster) Fault(fault func(step, name string) error) {
+	if fault == nil {
+		c.fault.Store(nil)
+		return
+	}
+	c.fault.Store(&fault)
 }
 
 // Crash ends the roles at once, and everything in the storage that was not durable.
