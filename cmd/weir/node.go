@@ -1,0 +1,34 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"github.com/weir-run/weir/deploy"
+	"github.com/weir-run/weir/router"
+)
+
+// wiring is what wire gets to build a node from.
+type wiring struct {
+	Config Config
+	Log    *slog.Logger
+	// Broker is the Kafka cluster that jobs mean by the address "embedded": of the embedded broker, or Config.Kafka.
+	Broker string
+	// Embedded says that Broker is the embedded one, whose commits recovery must read back.
+	Embedded bool
+}
+
+// node is the roles of one process, wired but not running. Its fields are set by wire and not changed.
+type node struct {
+	// Run runs the roles until ctx is done; then it takes a final checkpoint of every job, publishes what that holds, and
+	// returns nil. Any error ends the process.
+	Run func(ctx context.Context) error
+	// Controller, Dispatch and Modules serve the API; they may be called before Run and then wait, or refuse.
+	Controller deploy.Controller
+	Dispatch   router.Dispatch
+	Modules    *deploy.Modules
+	Metrics    http.Handler // may be nil
+	// Close gives back what wire opened, after Run returned or when it is never called.
+	Close func() error
+}

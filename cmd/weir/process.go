@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weir-run/weir/deploy"
+	"github.com/weir-run/weir/router/httpio"
+)
+
+// process is a server: the roles, and the listeners in front of them. Everything is opened before anything runs, so that
+// a port in use ends it before a job starts.
+type process struct {
+	node      *node
+	control   *deploy.Server
+	dataPlane *httpio.Server
+}
+
+// openProcess wires the roles and takes the ports; the caller holds the lock of the data directory, and runs or closes
+// what it returns.
+func (s *shell) openProcess(set *settings, log *slog.Logger, w wiring) (_ *process, err error) {
+	p := &process{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	if p.node, err = s.wire(w); err != nil {
+		return nil, fmt.Errorf("start: %w", err)
+	}
+	front := httpio.Config{Address: set.DataPlane, InsecureListen: set.InsecureListen, Log: log}
+	if p.dataPlane, err = httpio.New(front, p.node.Dispatch); err != nil {
+		return nil, portFailure(err, set.DataPlane, "--data-plane")
+	}
+	invoke, err := httpio.NewHandler(front, p.node.Dispatch)
+	if err != nil {
+		return nil, err
+	}
+	api, err := deploy.New(deploy.Config{
+		Modules: p.node.Modules,
+		Release: deploy.Release{
+			Version: releaseVersion(), Commit: releaseCommit(), Go: runtime.Version(),
+			Kafka: w.Broker, DataPlane: p.dataPlane.Addr().String(), Dev: w.Embedded,
+		},
+		Invoke:  invoke,
+		Metrics: p.node.Metrics,
+	}, p.node.Controller)
+	if err != nil {
+		return nil, err
+	}
+	if p.control, err = deploy.Listen(set.Listen, set.InsecureListen, api, log); err != nil {
+		return nil, portFailure(err, set.Listen, "--listen")
+	}
+	p.control.OnShutdown(api.EndStreams)
+	return p, nil
+}
+
+// run serves until ctx is done. It drains from the outside in: listeners first, while the roles still answer what they
+// have taken; then the roles, which take a final checkpoint.
+func (p *process) run(ctx context.Context) error {
+	roles, endRoles := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRoles()
+	all, failure := errgroup.WithContext(roles)
+	all.Go(func() error { return p.node.Run(roles) })
+	all.Go(func() error {
+		defer endRoles()
+		front, stop := context.WithCancel(ctx)
+		defer stop()
+		defer context.AfterFunc(failure, stop)() // roles that fail take the listeners with them
+		listeners, front := errgroup.WithContext(front)
+		listeners.Go(func() error { return p.control.Run(front) })
+		listeners.Go(func() error { return p.dataPlane.Run(front) })
+		return listeners.Wait()
+	})
+	return all.Wait()
+}
+
+// close gives back everything that openProcess took. It is called once, after run or instead of it.
+func (p *process) close() error {
+	var errs []error
+	if p.control != nil {
+		// Run has closed the listener already when it was called.
+		_ = p.control.Close()
+	}
+	if p.node != nil && p.node.Close != nil {
+		errs = append(errs, p.node.Close())
+	}
+	return errors.Join(errs...)
+}
