@@ -94,17 +94,14 @@ func read(in []byte) (now int64, seed uint64, groups []group, err error) {
 		return 0, 0, nil, err
 	}
 	for r.Next() {
-		g := group{Function: r.Function(), Key: r.Key()}
-		for {
-			v, present, ok := r.NextState()
-			if !ok {
-				break
-			}
+		g := group{Function: r.Function(), Key: r.Key}
+		for i := range r.States() {
+			v, present := r.State(i)
 			g.States = append(g.States, state{present, v})
 		}
 		for r.NextMessage() {
 			function, key := r.Sender()
-			g.Messages = append(g.Messages, message{r.Kind(), r.Time(), r.ID(), r.Type(), function, key, r.Value(), r.Ext()})
+			g.Messages = append(g.Messages, message{r.Kind(), r.Time(), r.ID(), r.Type(), function, key, r.Value, r.Ext()})
 		}
 		groups = append(groups, g)
 	}
@@ -271,10 +268,11 @@ func TestTagsAndKindsAreThoseOfFunctions(t *testing.T) {
 
 func TestABatchAndAResultDoNotAllocateOnceWarm(t *testing.T) {
 	var b abi.Batch
+	var in abi.Reader
 	var r abi.Result
 	var w abi.Writer
 	out := make([]byte, 64<<10)
-	if n := testing.AllocsPerRun(100, func() { roundTrip(&b, &r, &w, out) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { roundTrip(&b, &in, &r, &w, out) }); n != 0 {
 		t.Errorf("%v allocations per batch", n)
 	}
 }
@@ -286,7 +284,7 @@ var (
 )
 
 // roundTrip is one batch of 64 keyed counters, host and guest halves both.
-func roundTrip(b *abi.Batch, r *abi.Result, w *abi.Writer, out []byte) {
+func roundTrip(b *abi.Batch, in *abi.Reader, r *abi.Result, w *abi.Writer, out []byte) {
 	m := abi.Message{Kind: abi.KindIngress, Time: 1, Value: benchValue}
 	b.Reset(1, 2)
 	for range 64 {
@@ -295,7 +293,6 @@ func roundTrip(b *abi.Batch, r *abi.Result, w *abi.Writer, out []byte) {
 		m.ID++
 		b.Message(&m)
 	}
-	var in abi.Reader
 	if err := in.Open(b.Bytes()); err != nil {
 		panic(err)
 	}
@@ -303,7 +300,7 @@ func roundTrip(b *abi.Batch, r *abi.Result, w *abi.Writer, out []byte) {
 	op := abi.Op{Kind: abi.Egress, Target: []byte("counts"), Key: benchKey, Value: benchValue}
 	for in.Next() {
 		w.Group()
-		v, _, _ := in.NextState()
+		v, _ := in.State(0)
 		for in.NextMessage() {
 			w.Op(&op)
 			w.Commit()
@@ -325,11 +322,12 @@ func roundTrip(b *abi.Batch, r *abi.Result, w *abi.Writer, out []byte) {
 func BenchmarkBatchOf64Counters(b *testing.B) {
 	b.ReportAllocs()
 	var batch abi.Batch
+	var in abi.Reader
 	var r abi.Result
 	var w abi.Writer
 	out := make([]byte, 64<<10)
 	for b.Loop() {
-		roundTrip(&batch, &r, &w, out)
+		roundTrip(&batch, &in, &r, &w, out)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64, "ns/message")
 }

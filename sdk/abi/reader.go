@@ -1,31 +1,34 @@
 package abi
 
-// Reader walks a batch in the guest: groups with Next, in each its states with NextState, then its messages with
-// NextMessage, whose parts the methods after it hand out. It checks each block as it comes to it: after any method returned
-// false, Err tells the end from damage. What it hands out are views of the batch.
+// Reader walks a batch in the guest: groups with Next, and the messages of each with NextMessage. It checks each block as it
+// comes to it: after any method returned false, Err tells the end from damage. What it hands out are views of the batch.
 //
-// It is shaped for modules, where a call costs more than the work in most of these methods and a memory access more than
-// natively: headers are read through array pointers, which need one bounds check, and parts only when asked for.
+// It is shaped for modules, where a call costs more than the work in most of these methods: few calls, headers read through
+// array pointers, parts cut out only when asked for.
 type Reader struct {
-	in     []byte
-	groups int
-	next   int    // where the next group starts
-	at     int    // within the group
-	end    int    // of the group
-	states int    // of the group, not yet read
-	count  int    // messages of the group, not yet read
-	body   []byte // the block of the message at hand
-	err    *Error
+	Key   []byte // of the group at hand
+	Value []byte // of the message at hand
 
-	now      int64
-	seed     uint64
-	function uint16
-	key      []byte
+	in       []byte
+	groups   int // not yet visited
+	next     int // where the next group starts
+	at       int // within the group
+	count    int // messages of the group, not yet read
+	function int
+	states   []extent
+	body     []byte // the block of the message at hand
+	err      *Error
+
+	now  int64
+	seed uint64
 }
 
-// Open starts on a batch. The error is an *Error; Version tells a batch of another version from a damaged one.
+// extent is where a state's value lies in the batch; absent when from is 0.
+type extent struct{ from, to int }
+
+// Open starts on a batch. The error is an *Error, whose method Version tells a batch of another version from a damaged one.
 func (r *Reader) Open(in []byte) error {
-	*r = Reader{}
+	*r = Reader{states: r.states[:0]}
 	if len(in) < batchHeader {
 		return &Error{false, faultShort, 0}
 	}
@@ -61,17 +64,14 @@ func (r *Reader) Err() error {
 
 func (r *Reader) fail(what string, at int) bool {
 	r.err = &Error{false, what, at}
-	r.groups, r.states, r.count = 0, 0, 0
+	r.groups, r.count, r.at, r.next = 0, 0, 0, 0
 	return false
 }
 
-// Next goes to the next group, wherever in the last one the reader stands.
+// Next goes to the next group, wherever in the last one the reader stands, and takes its states.
 func (r *Reader) Next() bool {
-	if r.err != nil {
-		return false
-	}
 	if r.groups == 0 {
-		if r.next != len(r.in) {
+		if r.err == nil && r.next != len(r.in) {
 			return r.fail(faultGroups, r.next)
 		}
 		return false
@@ -90,63 +90,59 @@ func (r *Reader) Next() bool {
 	if body > n {
 		return r.fail(faultLength, r.next+8)
 	}
-	r.function, r.states, r.count = le.Uint16(h[4:]), int(le.Uint16(h[6:])), int(le.Uint32(h[12:]))
-	r.key = b[groupHeader : groupHeader+int(key) : groupHeader+int(key)]
+	b = b[:n]
+	r.states = r.states[:0]
+	for range le.Uint16(h[6:]) {
+		if n-body < stateHeader {
+			return r.fail(faultShort, r.next+int(body))
+		}
+		head := le.Uint64(b[body:])
+		end := body + stateHeader + uint64(uint32(head))
+		if (end+7)&^7 > n {
+			return r.fail(faultShort, r.next+int(body))
+		}
+		e := extent{}
+		if head>>32 != 0 {
+			e = extent{r.next + int(body) + stateHeader, r.next + int(end)}
+		}
+		r.states = append(r.states, e)
+		body = (end + 7) &^ 7
+	}
+	r.function, r.count = int(le.Uint16(h[4:])), int(le.Uint32(h[12:]))
+	r.Key = b[groupHeader : groupHeader+int(key) : groupHeader+int(key)]
 	r.at = r.next + int(body)
 	r.next += int(n)
-	r.end = r.next
 	return true
 }
 
 // Function is the group's function, as its index in the description.
-func (r *Reader) Function() int { return int(r.function) }
-
-// Key is the key of the group's address.
-func (r *Reader) Key() []byte { return r.key }
+func (r *Reader) Function() int { return r.function }
 
 // Messages is the number of the group's messages not yet read.
 func (r *Reader) Messages() int { return r.count }
 
-// States is the number of the group's states not yet read.
-func (r *Reader) States() int { return r.states }
+// States is the number of the group's states.
+func (r *Reader) States() int { return len(r.states) }
 
-// NextState reads the group's next state; ok is false after the last.
-func (r *Reader) NextState() (value []byte, present, ok bool) {
-	if r.states == 0 {
-		return nil, false, false
+// State is one of the group's states, in the order of the description.
+func (r *Reader) State(i int) (value []byte, present bool) {
+	e := r.states[i]
+	if e.from == 0 {
+		return nil, false
 	}
-	r.states--
-	if r.end-r.at < stateHeader {
-		return nil, false, r.fail(faultShort, r.at)
-	}
-	h := r.in[r.at:r.end]
-	head := le.Uint64(h)
-	end := uint64(uint32(head)) + stateHeader
-	if (end+7)&^7 > uint64(len(h)) {
-		return nil, false, r.fail(faultShort, r.at)
-	}
-	r.at += int((end + 7) &^ 7)
-	if head>>32 == 0 {
-		return nil, false, true
-	}
-	return h[stateHeader:end:end], true, true
+	return r.in[e.from:e.to:e.to], true
 }
 
-// NextMessage goes to the group's next message; false after the last. States not read before are skipped.
+// NextMessage goes to the group's next message; false after the last.
 func (r *Reader) NextMessage() bool {
-	for r.states > 0 {
-		if _, _, ok := r.NextState(); !ok {
-			return false
-		}
-	}
 	if r.count == 0 {
-		if r.err == nil && r.at != r.end {
+		if r.at != r.next {
 			return r.fail(faultLength, r.at)
 		}
 		return false
 	}
 	r.count--
-	b := r.in[r.at:r.end]
+	b := r.in[r.at:r.next]
 	if len(b) < messageHeader {
 		return r.fail(faultShort, r.at)
 	}
@@ -155,12 +151,14 @@ func (r *Reader) NextMessage() bool {
 	if n > uint64(len(b)) {
 		return r.fail(faultShort, r.at)
 	}
-	parts := messageHeader + uint64(le.Uint16(h[6:])) + uint64(le.Uint32(h[24:])) + uint64(le.Uint16(h[28:])) +
+	value := uint64(le.Uint32(h[24:]))
+	parts := messageHeader + value + uint64(le.Uint16(h[6:])) + uint64(le.Uint16(h[28:])) +
 		uint64(le.Uint32(h[32:])) + uint64(le.Uint32(h[36:]))
 	if n != (parts+7)&^7 {
 		return r.fail(faultLength, r.at)
 	}
 	r.body = b[:n:n]
+	r.Value = b[messageHeader : messageHeader+value : messageHeader+value]
 	r.at += int(n)
 	return true
 }
@@ -174,24 +172,18 @@ func (r *Reader) Time() int64 { return int64(le.Uint64(r.body[8:])) }
 // ID is the message's id.
 func (r *Reader) ID() uint64 { return le.Uint64(r.body[16:]) }
 
-// Value is the message's value.
-func (r *Reader) Value() []byte {
-	end := messageHeader + int(le.Uint32(r.body[24:]))
-	return r.body[messageHeader:end:end]
-}
-
-// Typed says that the message names the type of its value.
-func (r *Reader) Typed() bool { return le.Uint16(r.body[6:]) != 0 }
+// Untyped says that the message does not name the type of its value.
+func (r *Reader) Untyped() bool { return r.body[6]|r.body[7] == 0 }
 
 // Type is the value type name, or empty.
 func (r *Reader) Type() []byte {
-	v, _ := part(r.body, messageHeader+int(le.Uint32(r.body[24:])), int(le.Uint16(r.body[6:])))
+	v, _ := part(r.body, messageHeader+len(r.Value), int(le.Uint16(r.body[6:])))
 	return v
 }
 
 // Sender is the address of the function that sent the message; empty when none did.
 func (r *Reader) Sender() (function, key []byte) {
-	at := messageHeader + int(le.Uint32(r.body[24:])) + int(le.Uint16(r.body[6:]))
+	at := messageHeader + len(r.Value) + int(le.Uint16(r.body[6:]))
 	function, at = part(r.body, at, int(le.Uint16(r.body[28:])))
 	key, _ = part(r.body, at, int(le.Uint32(r.body[32:])))
 	return function, key
@@ -200,7 +192,7 @@ func (r *Reader) Sender() (function, key []byte) {
 // Ext is the message's extensions.
 func (r *Reader) Ext() []byte {
 	h := r.body
-	at := messageHeader + int(le.Uint32(h[24:])) + int(le.Uint16(h[6:])) + int(le.Uint16(h[28:])) + int(le.Uint32(h[32:]))
+	at := messageHeader + len(r.Value) + int(le.Uint16(h[6:])) + int(le.Uint16(h[28:])) + int(le.Uint32(h[32:]))
 	v, _ := part(h, at, int(le.Uint32(h[36:])))
 	return v
 }

@@ -46,7 +46,11 @@ func (w *Writer) Group() {
 	w.closeGroup()
 	w.groups++
 	w.group = w.at
-	w.reserve(groupResult)
+	if groupResult > len(w.out)-w.at {
+		w.full = true
+	} else {
+		w.at += groupResult
+	}
 	w.mark, w.stuck = w.at, w.full
 	w.ops, w.kept, w.done, w.writes, w.text, w.code = 0, 0, 0, 0, 0, 0
 }
@@ -70,13 +74,66 @@ func (w *Writer) Put(kind OpKind, flags uint8, target, key string, value []byte)
 	le.PutUint64(h[24:], 0)
 	le.PutUint64(h[32:], 0)
 	b = b[opHeader:]
-	if len(target)+len(key) > 0 { // a copy costs also when it copies nothing
+	if len(target)+len(key) > 0 { // a copy costs a module the same when it copies nothing
 		copy(b, target)
 		b = b[len(target):]
 		copy(b, key)
 		b = b[len(key):]
 	}
 	copy(b, value)
+}
+
+// PutInt is Put with a number in decimal, written in place.
+func (w *Writer) PutInt(kind OpKind, flags uint8, target, key string, n int64) {
+	u, sign := uint64(n), 0
+	if n < 0 {
+		u, sign = -u, 1
+	}
+	value := sign + 1
+	for p := uint64(10); u >= p && value < sign+20; p *= 10 {
+		value++
+		if p == 1e19 { // the next power does not fit
+			break
+		}
+	}
+	end := opHeader + len(target) + len(key) + value
+	size := (end + 7) &^ 7
+	if size > len(w.out)-w.at {
+		w.full = true
+		return
+	}
+	b := w.out[w.at : w.at+size]
+	w.at += size
+	w.ops++
+	le.PutUint64(b[size-8:], 0)
+	h := (*[opHeader]byte)(b)
+	le.PutUint64(h[:], uint64(size)|uint64(kind)<<32|uint64(flags)<<40|uint64(len(target))<<48)
+	le.PutUint64(h[8:], uint64(w.done)|uint64(len(key))<<32)
+	le.PutUint64(h[16:], uint64(value))
+	le.PutUint64(h[24:], 0)
+	le.PutUint64(h[32:], 0)
+	if len(target) > 0 {
+		copy(b[opHeader:], target)
+	}
+	if len(key) > 0 {
+		copy(b[opHeader+len(target):], key)
+	}
+	for ; u >= 1<<32; u /= 10 {
+		end--
+		b[end] = '0' + byte(u%10)
+	}
+	for {
+		q := u * 0xCCCCCCCD >> 35 // u / 10 for 32 bits: a module has no cheap division
+		end--
+		b[end] = '0' + byte(u-q*10)
+		if q == 0 {
+			break
+		}
+		u = q
+	}
+	if sign != 0 {
+		b[end-1] = '-'
+	}
 }
 
 // Op adds an op of the open message; its Message is ignored. Target, Topic and Type are at most 64 KiB - 1, which the
@@ -143,6 +200,19 @@ func (w *Writer) State(index int, value []byte, del bool) {
 	le.PutUint64(b[size-8:], 0)
 	le.PutUint64(b, uint64(index)|op<<16|uint64(len(value))<<32)
 	copy(b[writeHeader:], value)
+}
+
+// StateInt is State with an int64 in 8 bytes.
+func (w *Writer) StateInt(index int, n int64) {
+	if writeHeader+8 > len(w.out)-w.at {
+		w.full = true
+		return
+	}
+	b := (*[writeHeader + 8]byte)(w.out[w.at:])
+	w.at += writeHeader + 8
+	w.writes++
+	le.PutUint64(b[:], uint64(index)|8<<32)
+	le.PutUint64(b[8:], uint64(n))
 }
 
 func (w *Writer) closeGroup() {

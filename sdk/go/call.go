@@ -25,13 +25,14 @@ type Call struct {
 	seed     uint64
 	group    uint64
 	slots    []slot // one per declared state
-	touched  []*slot
-	err      error // of an effect that could not be taken
+	touched  []int  // indices of slots that the running invocation touched
+	wrote    bool   // an invocation of the group changed a state
+	err      error  // of an effect that could not be taken
 	replied  bool
 	seeded   bool
 	pcg      *rand.PCG
 	rand     *rand.Rand
-	digits   [20]byte // of an int64 in text, flush right
+	digits   [20]byte // of a number in text
 	stage    stage
 }
 
@@ -90,7 +91,7 @@ func (c *Call) Sender() (from Address, ok bool) {
 func (c *Call) Type() string { return view(c.reader.Type()) }
 
 // Value is the message's value in bytes, whatever the handler takes: a view.
-func (c *Call) Value() []byte { return c.reader.Value() }
+func (c *Call) Value() []byte { return c.reader.Value }
 
 // Header is the first header of that name, as a view.
 func (c *Call) Header(name string) (value []byte, ok bool) {
@@ -124,7 +125,11 @@ func (c *Call) Headers() iter.Seq2[string, []byte] {
 // Send sends a number to the function of that type at key. A message sent is delivered once the invocation has succeeded;
 // messages from one address to another keep their order.
 func (c *Call) Send(function, key string, n int64) {
-	c.sendValue(function, key, "", c.decimal(n))
+	if len(function) > maxName {
+		c.fail(errTooLong)
+		return
+	}
+	c.writer.PutInt(abi.Send, 0, function, key, n)
 }
 
 // SendString is Send with text.
@@ -159,7 +164,14 @@ func (c *Call) sendValue(function, key, valueType string, value []byte) {
 
 // Reply answers the request with a number, once its effects are durable. Without a request nobody hears it. A second reply is
 // an error, which also fails the invocation.
-func (c *Call) Reply(n int64) error { return c.replyValue(c.decimal(n)) }
+func (c *Call) Reply(n int64) error {
+	if c.replied {
+		return c.failReplied()
+	}
+	c.replied = true
+	c.writer.PutInt(abi.Reply, abi.NoKey, "", "", n)
+	return nil
+}
 
 // ReplyString is Reply with text.
 func (c *Call) ReplyString(s string) error { return c.replyValue(bytesOf(s)) }
@@ -178,12 +190,16 @@ func (c *Call) ReplyJSON(v any) error {
 
 func (c *Call) replyValue(value []byte) error {
 	if c.replied {
-		c.fail(errReplied)
-		return errReplied
+		return c.failReplied()
 	}
 	c.replied = true
 	c.writer.Put(abi.Reply, abi.NoKey, "", "", value)
 	return nil
+}
+
+func (c *Call) failReplied() error {
+	c.fail(errReplied)
+	return errReplied
 }
 
 // Log writes a line to the job's log (weir logs). It is no effect: a failed invocation has logged too, a replayed one twice.
@@ -201,36 +217,6 @@ func (c *Call) fail(err error) {
 	}
 }
 
-// decimal is n in text, valid until the next call. It is a third of the work of strconv.AppendInt, which counts in a
-// module: there a division is not a multiplication unless one writes it so.
-func (c *Call) decimal(n int64) []byte {
-	u := uint64(n)
-	if n < 0 {
-		u = -u
-	}
-	i := len(c.digits)
-	for u >= 1<<32 {
-		q := u / 10
-		i--
-		c.digits[i] = '0' + byte(u-q*10)
-		u = q
-	}
-	for {
-		q := u * 0xCCCCCCCD >> 35 // u / 10 for every u of 32 bits
-		i--
-		c.digits[i] = '0' + byte(u-q*10)
-		u = q
-		if u == 0 {
-			break
-		}
-	}
-	if n < 0 {
-		i--
-		c.digits[i] = '-'
-	}
-	return c.digits[i:]
-}
-
 func (c *Call) json(v any) ([]byte, bool) {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -239,16 +225,27 @@ func (c *Call) json(v any) ([]byte, bool) {
 	return text, err == nil
 }
 
-// slot is the state with that index, which the function must use.
+// slot is the state with that index, loaded for the group at hand.
 func (c *Call) slot(index int) *slot {
 	s := &c.slots[index]
 	if s.group != c.group {
-		c.unnamed(index)
+		c.load(s, index)
 	}
 	return s
 }
 
-func (c *Call) unnamed(index int) {
+// load takes a state from the batch when the group first touches it. It panics when the function does not use the state, or
+// cannot: both fail the invocation.
+func (c *Call) load(s *slot, index int) {
+	for i, state := range c.function.states {
+		if state != index {
+			continue
+		}
+		value, present := c.reader.State(i)
+		s.load(value, present, registered.states[index].number)
+		s.group = c.group
+		return
+	}
 	panic(c.function.name + " does not name state " + strconv.Quote(registered.states[index].name) + " in Handle")
 }
 

@@ -100,51 +100,35 @@ func (c *Call) run() (code int, again bool) {
 		if c.reader.Function() >= len(registered.functions) {
 			return abi.GuestFunction, false
 		}
-		c.function, c.key = registered.functions[c.reader.Function()], view(c.reader.Key())
-		c.writer.Group()
-		if !c.load() {
+		c.function, c.key = registered.functions[c.reader.Function()], view(c.reader.Key)
+		if c.reader.States() != len(c.function.states) {
 			return abi.GuestBatch, false
 		}
-		for c.reader.NextMessage() && c.handle() {
+		c.group++
+		c.writer.Group()
+		for c.reader.NextMessage() {
+			c.err, c.replied, c.seeded, c.stage.open = nil, false, false, false
+			err := c.function.call(c)
+			if err != nil || c.err != nil || c.stage.open {
+				c.refuse(err)
+				break
+			}
+			if len(c.touched) > 0 {
+				c.commit()
+			}
+			c.writer.Commit()
+			if c.writer.Full() {
+				return abi.GuestFull, false
+			}
 		}
-		c.store()
+		if c.wrote {
+			c.store()
+		}
 		if c.writer.Full() {
 			return abi.GuestFull, false
 		}
 	}
 	return 0, false
-}
-
-// load takes the group's states; false when they are not those that the function declares.
-func (c *Call) load() bool {
-	if c.reader.States() != len(c.function.states) {
-		return false
-	}
-	c.group++
-	for _, index := range c.function.states {
-		value, present, ok := c.reader.NextState()
-		if !ok {
-			return false
-		}
-		c.slots[index].load(c.group, value, present)
-	}
-	return true
-}
-
-// handle runs one message; false when its group ends with it.
-func (c *Call) handle() bool {
-	c.err, c.replied, c.seeded, c.stage.open = nil, false, false, false
-	err := c.function.call(c)
-	if err != nil || c.err != nil || c.stage.open {
-		c.refuse(err)
-		return false
-	}
-	for _, s := range c.touched {
-		s.commit()
-	}
-	c.touched = c.touched[:0]
-	c.writer.Commit()
-	return !c.writer.Full()
 }
 
 // refuse ends the invocation with the error of its handler, or else with that of an effect.
@@ -163,20 +147,33 @@ func (c *Call) refuse(err error) {
 }
 
 func (c *Call) abandon(code uint16, text string) {
-	for _, s := range c.touched {
-		s.touched = false
+	for _, index := range c.touched {
+		c.slots[index].touched = false
 	}
 	c.touched = c.touched[:0]
 	c.writer.Fail(code, text[:min(len(text), maxFailureText)])
+}
+
+func (c *Call) commit() {
+	for _, index := range c.touched {
+		c.slots[index].commit()
+	}
+	c.touched = c.touched[:0]
+	c.wrote = true
 }
 
 // store writes the states that committed invocations of the group changed.
 func (c *Call) store() {
 	for i, index := range c.function.states {
 		s := &c.slots[index]
-		if s.wrote {
+		switch {
+		case s.group != c.group || !s.wrote:
+		case s.number && s.exists:
+			c.writer.StateInt(i, s.n)
+		default:
 			c.writer.State(i, s.value, !s.exists)
 			s.release()
 		}
 	}
+	c.wrote = false
 }

@@ -29,7 +29,10 @@ type function struct {
 	states []int // indices into registry.states, in the order of the ABI
 }
 
-type declared struct{ name, codec string }
+type declared struct {
+	name, codec string
+	number      bool // int64 in the common form, which slots hold as a number
+}
 
 type ingress struct {
 	topic     string
@@ -58,25 +61,25 @@ func Handle[T any](name string, fn func(*Call, T) error, states ...Declared) {
 	case func(*Call, int64) error:
 		call = func(c *Call) error {
 			r := &c.reader
-			v, ok := parseDecimal(r.Value())
-			if !ok || r.Typed() {
-				var err error
-				if v, err = parseInt(r.Type(), r.Value()); err != nil {
-					return err
-				}
+			if v, ok := parseDecimal(r.Value); ok && r.Untyped() {
+				return fn(c, v)
+			}
+			v, err := parseInt(r.Type(), r.Value)
+			if err != nil {
+				return err
 			}
 			return fn(c, v)
 		}
 	case func(*Call, string) error:
 		call = func(c *Call) error {
-			v, err := parseString(c.reader.Type(), c.reader.Value())
+			v, err := parseString(c.reader.Type(), c.reader.Value)
 			if err != nil {
 				return err
 			}
 			return fn(c, string(v))
 		}
 	case func(*Call, []byte) error:
-		call = func(c *Call) error { return fn(c, c.reader.Value()) }
+		call = func(c *Call) error { return fn(c, c.reader.Value) }
 	default:
 		call = jsonCall(any(fn).(func(*Call, T) error))
 	}
@@ -86,7 +89,7 @@ func Handle[T any](name string, fn func(*Call, T) error, states ...Declared) {
 func jsonCall[T any](fn func(*Call, T) error) func(*Call) error {
 	return func(c *Call) error {
 		var v T
-		if err := json.Unmarshal(c.reader.Value(), &v); err != nil {
+		if err := json.Unmarshal(c.reader.Value, &v); err != nil {
 			return &valueError{err.Error()}
 		}
 		return fn(c, v)

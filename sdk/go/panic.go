@@ -36,7 +36,7 @@ func panicText(cause any) string {
 			shown++
 		}
 		inPanic = inPanic && f.Function != "runtime.gopanic"
-		if !more || strings.HasSuffix(f.Function, "(*Call).handle") {
+		if !more || strings.HasSuffix(f.Function, "(*Call).run") {
 			break
 		}
 	}

@@ -2,6 +2,7 @@ package weir
 
 import (
 	"errors"
+	"strconv"
 
 	"github.com/weir-run/weir/sdk/abi"
 )
@@ -66,7 +67,14 @@ func (r Record) stage() Record {
 }
 
 // Put writes the record with a number as its value. An empty key is no key, as in StateFun.
-func (r Record) Put(key string, n int64) { r.put(key, r.call.decimal(n), false) }
+func (r Record) Put(key string, n int64) {
+	c := r.call
+	if r.staged || c.stage.open || len(r.id) > maxName || key == "" {
+		r.put(key, strconv.AppendInt(c.digits[:0], n, 10), false)
+		return
+	}
+	c.writer.PutInt(abi.Egress, 0, r.id, key, n)
+}
 
 // PutString is Put with text.
 func (r Record) PutString(key, s string) { r.put(key, bytesOf(s), false) }

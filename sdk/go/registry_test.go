@@ -16,7 +16,7 @@ func TestARegistryRefusesWhatContradictsItself(t *testing.T) {
 		{"character ' ' is not allowed", func(r *registry) { r.handle("a/b c", nothing, nil) }},
 		{"registered already", func(r *registry) { r.handle("a/b", nothing, nil); r.handle("a/b", nothing, nil) }},
 		{`two states called "n"`, func(r *registry) {
-			r.states = []declared{{"n", "int64"}, {"n", "json"}}
+			r.states = []declared{{"n", "int64", false}, {"n", "json", false}}
 			r.handle("a/b", nothing, nil)
 			r.resolve()
 		}},
@@ -38,7 +38,7 @@ func TestARegistryRefusesWhatContradictsItself(t *testing.T) {
 }
 
 func TestAFunctionThatNamesNoStatesGetsAllOfThem(t *testing.T) {
-	r := &registry{states: []declared{{"a", "int64"}, {"quote\"\n", "json"}}}
+	r := &registry{states: []declared{{"a", "int64", false}, {"quote\"\n", "json", false}}}
 	r.handle("x/all", nil, nil)
 	r.handle("x/none", nil, []Declared{Stateless})
 	r.resolve()

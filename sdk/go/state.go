@@ -13,7 +13,7 @@ type Value[T any] struct {
 	name   string
 	codec  Codec[T]
 	views  bool // the codec parses values in place
-	number bool // T is int64 in the common form: Get and Set do without the codec, which costs a module as much as the rest
+	number bool // T is int64 in the common form, which slots hold as a number: a codec costs a module as much as the rest
 }
 
 // Codec turns a state's value into bytes and back.
@@ -44,28 +44,28 @@ func State[T any](name string, codec Codec[T]) *Value[T] {
 	if name == "" {
 		panic("weir: a state needs a name")
 	}
-	registered.states = append(registered.states, declared{name, codec.Name()})
 	_, number := any(codec).(intCodec)
+	registered.states = append(registered.states, declared{name, codec.Name(), number})
 	return &Value[T]{len(registered.states) - 1, name, codec, !copies(codec), number}
 }
 
 // Get is the value as this invocation sees it, with what it has set; T's zero value when absent.
 func (v *Value[T]) Get(c *Call) T {
-	s := c.slot(v.index)
-	if !s.present() {
+	s := &c.slots[v.index]
+	if s.group != c.group {
+		c.load(s, v.index)
+	}
+	if v.number {
+		n := s.n
+		if s.touched {
+			n = s.nextN
+		}
+		return *(*T)(unsafe.Pointer(&n))
+	}
+	b, present := s.get(v.views)
+	if !present {
 		var zero T
 		return zero
-	}
-	b := s.next
-	if !s.touched {
-		b = s.value
-		if !v.views {
-			b = s.copied()
-		}
-	}
-	if v.number && len(b) == 8 {
-		n := int64(binary.LittleEndian.Uint64(b))
-		return *(*T)(unsafe.Pointer(&n))
 	}
 	x, err := v.codec.Parse(b)
 	if err != nil {
@@ -76,22 +76,39 @@ func (v *Value[T]) Get(c *Call) T {
 
 // Set stores x when the invocation succeeds.
 func (v *Value[T]) Set(c *Call, x T) {
-	s := c.slot(v.index)
+	s := &c.slots[v.index]
+	if s.group != c.group {
+		c.load(s, v.index)
+	}
 	if v.number {
-		s.set(c, binary.LittleEndian.AppendUint64(s.buffer(), *(*uint64)(unsafe.Pointer(&x))), true)
+		if !s.touched {
+			s.touched = true
+			c.touched = append(c.touched, v.index)
+		}
+		s.nextN, s.leaves = *(*int64)(unsafe.Pointer(&x)), false
 		return
 	}
 	b, err := v.codec.Append(s.buffer(), x)
 	if err != nil {
 		panic("state " + strconv.Quote(v.name) + ": " + err.Error())
 	}
-	s.set(c, b, true)
+	v.touch(c, s)
+	s.set(b, true)
 }
 
 // Delete makes the state absent when the invocation succeeds.
 func (v *Value[T]) Delete(c *Call) {
 	s := c.slot(v.index)
-	s.set(c, s.buffer(), false)
+	v.touch(c, s)
+	s.nextN = 0
+	s.set(s.buffer(), false)
+}
+
+func (v *Value[T]) touch(c *Call, s *slot) {
+	if !s.touched {
+		s.touched = true
+		c.touched = append(c.touched, v.index)
+	}
 }
 
 // Exists says whether the state is present as this invocation sees it.
@@ -112,30 +129,47 @@ func (v *Value[T]) position() int { return v.index }
 const maxKeptBuffer = 1 << 20
 
 // slot is one state of the address at hand. It holds the value before the running invocation and, when the invocation
-// touched it, the one after, each in a buffer of its own that swaps roles at commit; so a rollback costs nothing and no
-// invocation can reach the bytes it may have to return to.
+// touched it, the one after: a number, or bytes each in a buffer of its own that swaps roles at commit. So a rollback costs
+// nothing, and no invocation can reach the bytes it may have to return to.
 type slot struct {
 	group   uint64 // for which it was loaded
-	value   []byte
+	number  bool
 	exists  bool
+	touched bool  // by the running invocation
+	leaves  bool  // the running invocation deletes it
+	wrote   bool  // by a committed invocation of the group
+	n       int64 // 0 when absent
+	nextN   int64
+	value   []byte
 	next    []byte
-	leaves  bool // next is absent
-	touched bool // by the running invocation
-	wrote   bool // by a committed one of the group
 	buffers [2][]byte
 	spare   int // index of the buffer that value is not in
 }
 
-func (s *slot) load(group uint64, value []byte, present bool) {
-	s.group, s.value, s.exists = group, value, present
-	s.touched, s.wrote = false, false
+func (s *slot) load(value []byte, present, number bool) {
+	s.value, s.exists, s.number = value, present, number
+	s.touched, s.wrote, s.n = false, false, 0
+	if !number || !present {
+		return
+	}
+	if len(value) != 8 {
+		panic("a state of " + strconv.Itoa(len(value)) + " bytes is no int64")
+	}
+	s.n = int64(binary.LittleEndian.Uint64(value))
 }
 
-// copied is the value in the spare buffer, so that its reader may change it and value stays to return to.
-func (s *slot) copied() []byte {
+// get is the value as the running invocation sees it. It copies one that could be returned to, unless its reader only views
+// it.
+func (s *slot) get(views bool) ([]byte, bool) {
+	switch {
+	case s.touched:
+		return s.next, !s.leaves
+	case !s.exists || views:
+		return s.value, s.exists
+	}
 	b := append(s.buffer(), s.value...)
 	s.buffers[s.spare] = b
-	return b
+	return b, true
 }
 
 func (s *slot) present() bool {
@@ -147,19 +181,19 @@ func (s *slot) present() bool {
 
 func (s *slot) buffer() []byte { return s.buffers[s.spare][:0] }
 
-func (s *slot) set(c *Call, b []byte, present bool) {
-	if !s.touched {
-		s.touched = true
-		c.touched = append(c.touched, s)
-	}
+func (s *slot) set(b []byte, present bool) {
 	s.next, s.leaves = b, !present
 	s.buffers[s.spare] = b
 }
 
 func (s *slot) commit() {
-	s.value, s.exists = s.next, !s.leaves
+	s.exists, s.touched, s.wrote = !s.leaves, false, true
+	if s.number {
+		s.n = s.nextN
+		return
+	}
+	s.value = s.next
 	s.spare = 1 - s.spare
-	s.touched, s.wrote = false, true
 }
 
 // release forgets large buffers after a group that wrote.
