@@ -41,6 +41,9 @@ func (w *metered) encode(v variant) []byte {
 	if m.data != nil && v.bake == nil {
 		out = appendSection(out, secData, m.data)
 	}
+	if names := w.nameSection(); names != nil {
+		out = appendSection(out, secCustom, names)
+	}
 	return out
 }
 
@@ -197,4 +200,31 @@ func (w *metered) elementSection() []byte {
 		}
 	}
 	return b
+}
+
+// functionNames is the subsection of the name section that names functions.
+const functionNames = 1
+
+// nameSection keeps the names of functions, with their indices moved, for the stacks of failures. Damaged names are
+// left out: they are decoration.
+func (w *metered) nameSection() []byte {
+	c := &cursor{b: w.m.names}
+	for !c.done() {
+		id := c.u8()
+		sub := &cursor{b: c.take(c.u32())}
+		if id != functionNames {
+			continue
+		}
+		n := sub.count("names", maxFunctions+maxImports)
+		names := appendUint(nil, uint64(n))
+		for range n {
+			names = appendUint(names, uint64(w.index(sub.u32())))
+			names = appendName(names, sub.name())
+		}
+		if sub.refusal != nil || c.refusal != nil {
+			return nil
+		}
+		return appendSection(appendName(nil, "name"), functionNames, names)
+	}
+	return nil
 }

@@ -27,13 +27,13 @@ type Config struct {
 	// executable with CompilerCommand.
 	Compiler       []string
 	CompileTimeout time.Duration // of one module; 30 s
-	CompileMemory  int64         // address space of the child in bytes; 4 GiB, at least 1 GiB
+	CompileMemory  int64         // address space of the child in bytes; 4 GiB, at least 2 GiB
 }
 
 const (
 	defaultCompileTimeout = 30 * time.Second // 30 times what a standard-Go guest takes
-	defaultCompileMemory  = 4 << 30          // a guest of 10 MB takes about 1 GiB
-	minCompileMemory      = 1 << 30          // below it Go's runtime does not start
+	defaultCompileMemory  = 4 << 30          // a guest of 3.5 MB takes 100 MB, beside what Go's runtime reserves
+	minCompileMemory      = 2 << 30          // at 1 GiB Go's runtime does not start
 )
 
 // Directories below CacheDir.
@@ -138,6 +138,21 @@ type Prepared struct {
 
 // Digest names a module by its content.
 func Digest(module []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(module)) }
+
+// Forget removes a module from the cache. Modules that are loaded go on.
+func (e *Engine) Forget(digest string) error {
+	if err := checkDigest(digest); err != nil {
+		return err
+	}
+	p, err := e.readPrepared(digest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return e.forget(p)
+}
 
 // Prepare takes a module through the whole deploy pipeline and leaves the result in the cache. The error of a module that
 // is not run is a *Refusal; others are the machine's. A module that is already in the cache costs a read of it.

@@ -40,11 +40,13 @@ const (
 	// sliceFuel is how much runs between two yields: 0.1 to 0.3 ms, which is how long Go's GC may have to wait.
 	sliceFuel = 300_000
 	// unitsPerSecond is the rate that turns a time into fuel. docs/sandbox.md has the calibration: standard-Go guests spend
-	// about 1 unit per nanosecond, C and Rust up to 4, so the rate stands between them.
-	unitsPerSecond = 2_000_000_000
+	// 1.4 to 6 units per nanosecond, C 5 to 11, so the rate stands between them.
+	unitsPerSecond = 4_000_000_000
 	// beltFactor is how much longer than its fuel a call may take by the wall clock before it is stopped: instructions
 	// that wait for memory are slower than the calibration.
 	beltFactor = 10
+	// minBelt is the least of it: a machine may be busy for that long without being lost.
+	minBelt = time.Second
 )
 
 // FuelFor turns a limit of time into fuel, at a calibrated and constant rate.
@@ -52,9 +54,9 @@ func FuelFor(d time.Duration) int64 {
 	return int64(math.Ceil(d.Seconds() * unitsPerSecond))
 }
 
-// timeFor is how long fuel lasts at the calibrated rate.
-func timeFor(fuel int64) time.Duration {
-	return time.Duration(float64(fuel) / unitsPerSecond * float64(time.Second))
+// beltFor is how long a call with this fuel may take by the wall clock.
+func beltFor(fuel int64) time.Duration {
+	return max(minBelt, time.Duration(float64(fuel)/unitsPerSecond*beltFactor*float64(time.Second)))
 }
 
 // Failure is the error of a call that the guest did not survive. It wraps one of the errors of Call.
@@ -250,7 +252,7 @@ func (i *Instance) Close() {
 // begin opens the budget of a call.
 func (i *Instance) begin() {
 	now := time.Now()
-	i.deadline = now.Add(beltFactor * timeFor(i.limits.Fuel))
+	i.deadline = now.Add(i.limits.belt)
 	i.log.begin(now)
 	i.linear.refused = false
 	first := min(i.limits.Fuel, sliceFuel)
@@ -280,7 +282,7 @@ func (i *Instance) yield([]uint64) {
 	}
 	if time.Now().After(i.deadline) {
 		i.fuel.Set(0)
-		panic(fmt.Errorf("%w: by the wall clock, after %v", ErrFuel, beltFactor*timeFor(i.limits.Fuel)))
+		panic(fmt.Errorf("%w: by the wall clock, after %v", ErrFuel, i.limits.belt))
 	}
 	next := min(i.rest, sliceFuel)
 	i.rest -= next
@@ -290,7 +292,7 @@ func (i *Instance) yield([]uint64) {
 // failed ends the instance after a call that did not return.
 func (i *Instance) failed(err error) error {
 	text, stack, _ := strings.Cut(err.Error(), "\nwasm stack trace:\n")
-	f := &Failure{Kind: ErrTrap, Text: strings.TrimSuffix(text, " (recovered by wazero)"), Stack: stack, Stderr: string(i.log.first)}
+	f := &Failure{Kind: ErrTrap, Text: strings.TrimSuffix(text, " (recovered by wazero)"), Stack: trimStack(stack), Stderr: string(i.log.first)}
 	for _, kind := range []error{ErrFuel, ErrDepth, ErrMemory, ErrTrap} {
 		if errors.Is(err, kind) {
 			f.Kind = kind
@@ -304,6 +306,21 @@ func (i *Instance) failed(err error) error {
 	f.Text = f.Kind.Error() + ": " + strings.TrimPrefix(f.Text, "wasm error: ")
 	i.dead = f
 	return f
+}
+
+// maxStack is how many frames of a failure are kept: enough to see where a recursion turns.
+const maxStack = 20
+
+// trimStack takes wazero's decoration and the yield of the rewriter off a stack.
+func trimStack(stack string) string {
+	var frames []string
+	for line := range strings.Lines(stack) {
+		line = strings.TrimPrefix(strings.TrimSpace(line), ".")
+		if line != "" && line != hostModule+"."+yieldName+"()" && len(frames) < maxStack {
+			frames = append(frames, line)
+		}
+	}
+	return strings.Join(frames, "\n")
 }
 
 // broken ends the instance after a call whose result makes no sense.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 
@@ -17,6 +18,8 @@ type Limits struct {
 	Fuel         int64 // of one Call, see FuelFor; FuelFor(1 s)
 	Depth        int   // call depth: small frames, larger ones count more; 16 384
 	LogBytes     int64 // log text per second and instance; 64 KiB
+
+	belt time.Duration // of one Call, by the wall clock; from Fuel
 }
 
 const (
@@ -46,6 +49,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.LogBytes == 0 {
 		l.LogBytes = defaultLogBytes
+	}
+	if l.belt == 0 {
+		l.belt = beltFor(l.Fuel)
 	}
 	return l
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -20,6 +21,8 @@ const (
 	trialFuel = 200_000_000
 	// trialMemory bounds the memory of that run.
 	trialMemory = 256 << 20
+	// trialBelt bounds its time, on a machine that is busy with other things.
+	trialBelt = 30 * time.Second
 	// maxDescription bounds what weir_describe returns.
 	maxDescription = 1 << 20
 )
@@ -46,7 +49,7 @@ func try(ctx context.Context, w *metered) (t *trial, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("interpret metered module: %w", err)
 	}
-	limits := Limits{Memory: trialMemory, ModuleMemory: trialMemory, Fuel: trialFuel}.withDefaults()
+	limits := Limits{Memory: trialMemory, ModuleMemory: trialMemory, Fuel: trialFuel, belt: trialBelt}.withDefaults()
 	linear, err := reserve(int64(w.m.memory.min)*wasmPage, limits.Memory, &ledger{limit: limits.ModuleMemory}, nil)
 	if err != nil {
 		return nil, &Refusal{Code: Limit, Where: "memory", Detail: err.Error(), cause: err}

@@ -32,13 +32,16 @@ func run(m *testing.M) int {
 }
 
 // standardGuest builds the guest in testdata/stdgo.
-func standardGuest(t testing.TB) []byte {
+func standardGuest(t testing.TB) []byte { return build(t, "stdgo") }
+
+// build compiles a guest of testdata with the standard Go toolchain, once for all tests.
+func build(t testing.TB, name string) []byte {
 	t.Helper()
-	path := filepath.Join(scratch, "stdgo.wasm")
+	path := filepath.Join(scratch, name+".wasm")
 	if b, err := os.ReadFile(path); err == nil {
 		return b
 	}
-	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", path, "./testdata/stdgo")
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", path, "./testdata/"+name)
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build guest: %v\n%s", err, out)
