@@ -9,6 +9,7 @@ package router
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -171,3 +172,17 @@ func (p *Problem) Error() string {
 	}
 	return p.Title + ": " + p.Detail
 }
+
+// Refused says which record of a committed outbox a broker refuses for good. It wraps ErrRefused.
+type Refused struct {
+	Number uint64 // of the outbox; 0 when it is not an outbox
+	Record int    // in the outbox, from 0
+	Topic  string
+	Err    error
+}
+
+func (r *Refused) Error() string {
+	return fmt.Sprintf("%v: record %d of outbox %d to topic %s: %v", ErrRefused, r.Record, r.Number, r.Topic, r.Err)
+}
+
+func (r *Refused) Unwrap() []error { return []error{ErrRefused, r.Err} }

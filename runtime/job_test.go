@@ -437,3 +437,49 @@ func TestADamagedCheckpointIsNamedAndNothingIsGuessed(t *testing.T) {
 		}
 	}
 }
+
+func TestARefusedRecordSuspendsTheJobAndIsDiverted(t *testing.T) {
+	c := start(t, counter)
+	var refusing atomic.Bool
+	c.Broker.Refuse = func(r *router.EgressRecord) error {
+		if refusing.Load() && string(r.Topic) == "out" && string(r.Key) == "bad" {
+			return errors.New("policy violation")
+		}
+		return nil
+	}
+	c.Deploy(c.Job("job", "v1", 1, "t/counter"))
+	refusing.Store(true)
+	for _, key := range []string{"a", "bad", "b"} {
+		c.Broker.Produce("in", key, []byte("1"))
+	}
+	view := inState(t, c, "job", jobmanager.Suspended)
+	lanes, err := c.Jobs.Lanes(t.Context(), "job")
+	if err != nil || len(lanes) != 1 || !strings.Contains(lanes[0].Error, "policy violation") {
+		t.Fatalf("%+v: lanes %+v %v", view, lanes, err)
+	}
+	if _, err := c.Jobs.Divert(t.Context(), "job", lanes[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, c, "out", 2)
+	letters := wait(t, c, "dead", 1)
+	if len(letters) != 1 || string(letters[0].Key) != "bad" || !strings.Contains(letters[0].Headers["weir-cause"], "policy violation") {
+		t.Fatalf("%+v", letters)
+	}
+	if out := c.Broker.Records("out"); len(out) != 2 {
+		t.Fatalf("%+v", out)
+	}
+}
+
+func inState(t *testing.T, c *runtimetest.Cluster, job string, want jobmanager.JobState) jobmanager.JobView {
+	t.Helper()
+	for t.Context().Err() == nil {
+		view, err := c.Jobs.Job(t.Context(), job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if view.State == want {
+			return view
+		}
+	}
+	return jobmanager.JobView{}
+}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"path/filepath"
 	"runtime"
@@ -136,22 +135,4 @@ func (a *adapters) egress(r *taskmanager.EgressRequest) (router.Egress, error) {
 	}
 	slices.SortFunc(config.Topics, func(x, y kafkaio.EgressTopic) int { return strings.Compare(x.Name, y.Name) })
 	return kafkaio.OpenEgress(config)
-}
-
-func (a *adapters) check(_ context.Context, job *functions.Job) ([]string, error) {
-	for i := range job.Ingresses {
-		if _, _, err := a.cluster(job.Ingresses[i].Cluster); err != nil {
-			return nil, err
-		}
-	}
-	for i := range job.Egresses {
-		if _, _, err := a.cluster(job.Egresses[i].Cluster); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
-}
-
-func (a *adapters) letters(context.Context, *functions.Job, int) ([]jobmanager.Letter, error) {
-	return nil, fmt.Errorf("dead letters: %w", errors.ErrUnsupported)
 }

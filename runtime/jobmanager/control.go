@@ -160,6 +160,9 @@ func (m *Manager) Lanes(ctx context.Context, name string) ([]LaneView, error) {
 			} else if len(lane.Outboxes) > 0 {
 				view.Pending = lane.Outboxes[0].Number
 			}
+			if r := j.refusedRecord; r != nil && r.Lane == lane.ID {
+				view.Error = fmt.Sprintf("record %d to topic %s is refused: %s", r.Record, r.Topic, r.Cause)
+			}
 			views = append(views, view)
 		}
 		return views, nil

@@ -73,6 +73,8 @@ type master struct {
 	afterPublished func(context.Context) error // what follows when no lane owes anything
 	answeredFinal  map[string]bool
 	change         *change              // a deployment under way
+	refusedRecord  *wire.Refused        // what suspended the job
+	diverting      *wire.Refused        // the record that the next attempt sends to the dead-letter topic
 	folding        []checkpoint.FileRef // deltas in the fold that runs
 	fold           *folded
 	merging        bool   // the fold that runs joins deltas
@@ -223,7 +225,7 @@ func (j *master) granted(places []string) {
 	j.phase, j.waitingFor = deploying, ""
 	for place, tasks := range j.workers {
 		j.manager.endpoint.Send(place, &wire.Deploy{
-			Attempt: j.attempt, Version: v.Version, Tasks: tasks, Prefix: filesPrefix(j.record.UID), Term: j.term, Manifest: j.manifest, Orphans: lanes,
+			Attempt: j.attempt, Version: v.Version, Tasks: tasks, Prefix: filesPrefix(j.record.UID), Term: j.term, Manifest: j.manifest, Orphans: lanes, Divert: j.diverting,
 		})
 		lanes = nil
 	}
@@ -263,6 +265,7 @@ func (j *master) deployed(ctx context.Context, from string, d *wire.Deployed) er
 	j.coordinator.unsettled = j.restored.Outboxes > 0
 	j.note("running", fmt.Sprintf("attempt %d of version %d from checkpoint %d in %.1f ms: %d keys, %d messages, %d outboxes",
 		j.attempt.Attempt, j.record.Current, j.restored.Checkpoint, j.restored.Millis, j.restored.Keys, j.restored.Messages, j.restored.Outboxes))
+	j.refusedRecord, j.diverting = nil, nil
 	// The first epoch makes the positions durable from which the ingresses start. With it the job counts as running.
 	return j.step(ctx, asked{})
 }
@@ -281,6 +284,11 @@ func (j *master) failed(f *wire.Failed) {
 		return
 	}
 	j.finishChange(DeployedView{}, fmt.Errorf("attempt %d failed: %s", j.attempt.Attempt, f.Error))
+	if f.Refused != nil {
+		j.refusedRecord = f.Refused
+		j.halt(j.suspendRefused)
+		return
+	}
 	if f.Fatal {
 		j.halt(func(context.Context) error { j.state = Failed; j.note("stopped", "a restart cannot help"); return nil })
 		return
@@ -323,6 +331,10 @@ func (j *master) halt(then func(context.Context) error) {
 // halted follows when every task has ended.
 func (j *master) halted(ctx context.Context) error {
 	j.phase = idle
+	for id, waits := range j.queries {
+		delete(j.queries, id)
+		waits <- &wire.Answer{Attempt: j.attempt, ID: id, Problem: "the attempt has ended"}
+	}
 	j.manager.endpoint.Send(resourceManager, &wire.Release{Attempt: j.attempt})
 	then := j.afterHalt
 	j.afterHalt = nil

@@ -205,18 +205,45 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 	return nil
 }
 
-// Divert is for a record that a broker refused for good.
+// suspendRefused brings a job to rest whose committed output a broker refuses for good: restarting would not help, and
+// dropping the record is for a person to decide.
+func (j *master) suspendRefused(ctx context.Context) error {
+	r := *j.record
+	r.Desired = wantSuspended
+	if err := j.manager.registry.save(ctx, &r); err != nil {
+		return err
+	}
+	*j.record = r
+	j.state = Suspended
+	j.note("suspended", fmt.Sprintf("record %d of outbox %d in lane %s is refused: weir outbox divert %s %s, or mend topic %s and weir resume %s",
+		j.refusedRecord.Record, j.refusedRecord.Number, j.refusedRecord.Lane, j.name, j.refusedRecord.Lane, j.refusedRecord.Topic, j.name))
+	return nil
+}
+
+// Divert moves the record that suspended a job to the dead-letter topic, in the transaction of its outbox, and resumes the
+// job.
 func (m *Manager) Divert(ctx context.Context, name, lane string) (LaneView, error) {
-	lanes, err := m.Lanes(ctx, name)
+	_, err := m.verb(ctx, name, func(ctx context.Context, j *master) error {
+		if j.refusedRecord == nil || j.refusedRecord.Lane != lane || j.state != Suspended {
+			return refusal(http.StatusConflict, "nothing-refused", "no record of this lane is refused",
+				fmt.Sprintf("job %s is %s and lane %s has nothing that its broker refused; weir outbox list shows the lanes", name, j.state, lane))
+		}
+		j.diverting = j.refusedRecord
+		return j.resume(ctx)
+	})
 	if err != nil {
 		return LaneView{}, err
 	}
+	if _, err := m.rest(ctx, name, Running, Failed, Suspended); err != nil {
+		return LaneView{}, err
+	}
+	lanes, err := m.Lanes(ctx, name)
 	for _, l := range lanes {
 		if l.ID == lane {
-			return l, refusal(http.StatusConflict, "nothing-refused", "no record of this lane is refused", fmt.Sprintf("lane %s has published up to epoch %d", lane, l.Published))
+			return l, err
 		}
 	}
-	return LaneView{}, refusal(http.StatusNotFound, "unknown-lane", "no such lane", fmt.Sprintf("job %s has no lane %s; weir outbox list shows them", name, lane))
+	return LaneView{ID: lane}, err
 }
 
 // show is the job as the API shows it, with its tasks' figures.

@@ -125,12 +125,9 @@ func (i *invoker) Call(in []byte, _ int64, _ uint64) ([]byte, error) {
 func (i *invoker) group(reader *abi.Reader, writer *abi.Writer) {
 	f := &i.module[reader.Function()]
 	writer.Group()
-	c := &Call{Function: f.Type, Key: string(reader.Key()), writer: writer, set: map[int][]byte{}}
-	for {
-		value, present, ok := reader.NextState()
-		if !ok {
-			break
-		}
+	c := &Call{Function: f.Type, Key: string(reader.Key), writer: writer, set: map[int][]byte{}}
+	for index := range reader.States() {
+		value, present := reader.State(index)
 		if present {
 			value = append([]byte{}, value...)
 		} else {
@@ -144,7 +141,7 @@ func (i *invoker) group(reader *abi.Reader, writer *abi.Writer) {
 		if failed {
 			continue
 		}
-		c.Value = reader.Value()
+		c.Value = reader.Value
 		before := append([][]byte(nil), c.States...)
 		c.set = map[int][]byte{}
 		if err := f.Run(c); err != nil {
@@ -173,6 +170,8 @@ type Broker struct {
 	waiters []chan struct{}
 	// Publish is called before an outbox is published; an error fails the publication.
 	Publish func(lane string, number uint64) error
+	// Refuse is asked for every record of an outbox; an error is the broker's refusal for good.
+	Refuse func(*router.EgressRecord) error
 }
 
 // Record is one record of a Broker's topic.
@@ -371,6 +370,9 @@ func (l *lane) publish(number uint64, outbox [][]byte) error {
 			return err
 		}
 	}
+	if err := l.broker.refused(number, outbox); err != nil {
+		return err
+	}
 	l.broker.mu.Lock()
 	defer l.broker.mu.Unlock()
 	if l.broker.holder[l.id] != l.term {
@@ -385,5 +387,25 @@ func (l *lane) publish(number uint64, outbox [][]byte) error {
 		}
 	}
 	l.broker.markers[l.id] = number
+	return nil
+}
+
+// refused asks Refuse about every record before any is written: a transaction is written whole or not at all.
+func (b *Broker) refused(number uint64, outbox [][]byte) error {
+	if b.Refuse == nil {
+		return nil
+	}
+	index := 0
+	for _, chunk := range outbox {
+		for r, err := range router.EgressRecords(chunk) {
+			if err != nil {
+				return err
+			}
+			if err := b.Refuse(r); err != nil {
+				return &router.Refused{Number: number, Record: index, Topic: string(r.Topic), Err: err}
+			}
+			index++
+		}
+	}
 	return nil
 }

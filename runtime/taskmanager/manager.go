@@ -174,11 +174,26 @@ func (m *Manager) deploy(ctx context.Context, d *wire.Deploy) {
 		defer cancel()
 		if err := w.run(ctx, d); err != nil && !errors.Is(err, context.Canceled) {
 			w.log.Error("attempt ended", "err", err)
-			m.endpoint.Send(jobManager, &wire.Failed{Attempt: d.Attempt, Error: err.Error(), Fatal: errors.Is(err, errFatal)})
+			m.endpoint.Send(jobManager, failure(d.Attempt, err))
 		}
 		m.ended.Put(w)
 		return nil
 	})
+}
+
+// failure words the end of an attempt for the JobManager, which branches on what a restart can heal.
+func failure(attempt wire.Attempt, err error) *wire.Failed {
+	failed := &wire.Failed{Attempt: attempt, Error: err.Error()}
+	for _, lasting := range []error{errFatal, router.ErrTopicGone, router.ErrTruncated, router.ErrMarker, router.ErrAuth,
+		checkpoint.ErrDamaged, checkpoint.ErrNewer, checkpoint.ErrNotExist} {
+		failed.Fatal = failed.Fatal || errors.Is(err, lasting)
+	}
+	var refused *router.Refused
+	var lane *laneError
+	if errors.As(err, &refused) && errors.As(err, &lane) && refused.Number > 0 {
+		failed.Refused = &wire.Refused{Lane: lane.id, Number: refused.Number, Record: refused.Record, Topic: refused.Topic, Cause: refused.Err.Error()}
+	}
+	return failed
 }
 
 // halt ends an attempt's tasks; Halted follows when they have ended, at once when there are none.

@@ -47,7 +47,7 @@ func (p *publisher) run(ctx context.Context, done func(number uint64)) error {
 		}
 		for _, next := range p.inbox.Take(nil) {
 			if err := p.lane.Publish(ctx, next.number, next.outbox); err != nil {
-				return fmt.Errorf("publish epoch %d in lane %s: %w", next.number, p.id, err)
+				return fmt.Errorf("publish epoch %d: %w", next.number, &laneError{p.id, err})
 			}
 			failpoint.Hit("published")
 			p.pending.Store(0)
@@ -56,3 +56,13 @@ func (p *publisher) run(ctx context.Context, done func(number uint64)) error {
 		}
 	}
 }
+
+// laneError is an error of a lane, with the lane's name.
+type laneError struct {
+	id  string
+	err error
+}
+
+func (e *laneError) Error() string { return fmt.Sprintf("lane %s: %v", e.id, e.err) }
+
+func (e *laneError) Unwrap() error { return e.err }

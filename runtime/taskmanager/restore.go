@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"runtime"
 	"strings"
 	"time"
 
@@ -15,9 +14,6 @@ import (
 	"github.com/weir-run/weir/runtime/internal/wire"
 	"github.com/weir-run/weir/statestore/checkpoint"
 )
-
-// waitNotice is how long lanes may take to open before the JobManager is told what the job waits for.
-const waitNotice = time.Second
 
 // restore makes this TaskManager's part of a job as of a manifest: modules, state, messages, positions, and the lanes,
 // whose pending outboxes are published before any task runs.
@@ -288,121 +284,4 @@ func (p *program) routes(spec *functions.Ingress) []route {
 		routes = append(routes, r)
 	}
 	return routes
-}
-
-// laneRecovery is one lane to recover: this attempt's own, or one of a task that no longer exists.
-type laneRecovery struct {
-	id      string
-	task    int
-	cluster *cluster
-	known   *checkpoint.Lane // as the manifest names it; nil for a new lane
-	own     bool
-}
-
-// recoverLanes fences and completes every lane given to this worker, and returns how many outboxes were pending.
-func (w *worker) recoverLanes(ctx context.Context, d *wire.Deploy) (pending int, err error) {
-	lanes, err := w.lanes(d)
-	if err != nil {
-		return 0, err
-	}
-	notice := time.AfterFunc(waitNotice, func() { w.send(&wire.Waiting{Attempt: w.attempt, For: w.brokers()}) })
-	defer notice.Stop()
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(4, runtime.GOMAXPROCS(0))) // lanes wait on brokers, not on the CPU
-	for i := range lanes {
-		r := &lanes[i]
-		outboxes, err := w.pendingOutboxes(ctx, d, r)
-		if err != nil {
-			return 0, err
-		}
-		pending += len(outboxes)
-		lane, err := r.cluster.egress.Lane(r.id)
-		if err != nil {
-			return 0, fmt.Errorf("open lane %s: %w", r.id, err)
-		}
-		if r.own {
-			w.publishers = append(w.publishers, &publisher{
-				id: r.id, task: r.task, cluster: r.cluster, lane: lane, inbox: wire.NewInbox[publication](nil),
-			})
-		}
-		group.Go(func() error { return w.recoverLane(ctx, d, r, lane, outboxes) })
-	}
-	return pending, group.Wait()
-}
-
-func (w *worker) recoverLane(ctx context.Context, d *wire.Deploy, r *laneRecovery, lane router.Lane, outboxes []router.Pending) error {
-	var cookie []byte
-	if r.known != nil {
-		cookie = r.known.Cookie
-	}
-	if err := lane.Recover(ctx, r.known != nil, d.Manifest.Number, cookie, outboxes); err != nil {
-		return fmt.Errorf("recover lane %s: %w", r.id, err)
-	}
-	if r.own {
-		return nil
-	}
-	return lane.Close()
-}
-
-func (w *worker) lanes(d *wire.Deploy) ([]laneRecovery, error) {
-	known := map[string]*checkpoint.Lane{}
-	for i := range d.Manifest.Lanes {
-		known[d.Manifest.Lanes[i].ID] = &d.Manifest.Lanes[i]
-	}
-	var lanes []laneRecovery
-	for _, t := range w.local {
-		for i, c := range w.program.clusters {
-			id := w.laneID(i, t.id)
-			lanes = append(lanes, laneRecovery{id: id, task: t.id, cluster: c, known: known[id], own: true})
-		}
-	}
-	for i := range d.Orphans {
-		orphan := &d.Orphans[i]
-		found := false
-		for _, c := range w.program.clusters {
-			if c.key == orphan.Cluster {
-				lanes = append(lanes, laneRecovery{id: orphan.ID, task: orphan.Task, cluster: c, known: orphan})
-				found = true
-			}
-		}
-		if !found && len(orphan.Outboxes) > 0 {
-			return nil, fatal(fmt.Errorf("lane %s owes %d outboxes to a Kafka cluster that version %d no longer names: roll back, let it publish, deploy again",
-				orphan.ID, len(orphan.Outboxes), d.Version.Number))
-		}
-	}
-	return lanes, nil
-}
-
-func (w *worker) pendingOutboxes(ctx context.Context, d *wire.Deploy, r *laneRecovery) ([]router.Pending, error) {
-	if r.known == nil {
-		return nil, nil
-	}
-	var pending []router.Pending
-	for _, outbox := range r.known.Outboxes {
-		file, err := checkpoint.OpenSnapshot(ctx, w.config.Storage, outbox.File)
-		if err != nil {
-			return nil, err
-		}
-		next := router.Pending{Number: outbox.Number}
-		err = snapshots{file}.each(checkpoint.KindOutbox, func(section checkpoint.Section, body []byte) error {
-			if section.Name == r.id {
-				next.Outbox = append(next.Outbox, body)
-			}
-			return nil
-		})
-		_ = file.Close() // opened for reading
-		if err != nil {
-			return nil, err
-		}
-		pending = append(pending, next)
-	}
-	return pending, nil
-}
-
-func (w *worker) brokers() string {
-	var addresses []string
-	for _, c := range w.program.clusters {
-		addresses = append(addresses, c.spec.Address)
-	}
-	return "kafka at " + strings.Join(addresses, " and ") + ", to recover its exactly-once lanes"
 }

@@ -32,11 +32,12 @@ type (
 	Deploy struct {
 		Attempt
 		Version  Version              `json:"version"`
-		Tasks    []int                `json:"tasks"`    // those of this TaskManager
-		Prefix   string               `json:"prefix"`   // of the job's files in the checkpoint storage
-		Term     uint64               `json:"term"`     // part of file names, so that they are unique
-		Manifest *checkpoint.Manifest `json:"manifest"` // what to restore; never nil
-		Orphans  []checkpoint.Lane    `json:"orphans"`  // lanes of tasks that no longer exist, to be recovered here
+		Tasks    []int                `json:"tasks"`            // those of this TaskManager
+		Prefix   string               `json:"prefix"`           // of the job's files in the checkpoint storage
+		Term     uint64               `json:"term"`             // part of file names, so that they are unique
+		Manifest *checkpoint.Manifest `json:"manifest"`         // what to restore; never nil
+		Orphans  []checkpoint.Lane    `json:"orphans"`          // lanes of tasks that no longer exist, to be recovered here
+		Divert   *Refused             `json:"divert,omitempty"` // a record of a pending outbox that goes to the dead-letter topic instead
 	}
 	// Start lets the tasks run: every TaskManager of the attempt has answered Deployed.
 	Start struct{ Attempt }
@@ -102,8 +103,9 @@ type (
 	// Failed ends the attempt. Fatal says that a restart cannot help.
 	Failed struct {
 		Attempt
-		Error string `json:"error"`
-		Fatal bool   `json:"fatal"`
+		Error   string   `json:"error"`
+		Fatal   bool     `json:"fatal"`
+		Refused *Refused `json:"refused,omitempty"` // a broker takes a committed record for no attempt: a person decides
 	}
 	// Waiting tells what keeps the tasks from starting, such as a broker that does not answer; empty when it is over.
 	Waiting struct {
@@ -150,6 +152,15 @@ type (
 		Logs    []Line  `json:"logs,omitempty"`
 	}
 )
+
+// Refused names a record of a committed outbox that its broker refuses for good.
+type Refused struct {
+	Lane   string `json:"lane"`
+	Number uint64 `json:"number"`
+	Record int    `json:"record"`
+	Topic  string `json:"topic"`
+	Cause  string `json:"cause"`
+}
 
 // LaneOutput says what a lane has in an acknowledged file.
 type LaneOutput struct {
