@@ -30,6 +30,9 @@ type reply struct {
 // hold keeps an answer until the epoch that holds its effects is committed, so that no client sees what a crash takes back.
 func (t *task) hold(m *functions.Message, answer router.Answer) {
 	if c := functions.Ext(m.Ext, functions.TagCorrelation); len(c) == 8 {
+		if len(t.samples) < epochSamples {
+			t.samples = append(t.samples, m.Time)
+		}
 		t.replies = append(t.replies, reply{correlation: binary.LittleEndian.Uint64(c), answer: answer})
 		t.waiting = true
 	}

@@ -10,6 +10,8 @@ const (
 	windowBytes = 1 << 20
 	// frameBytes closes a frame: beyond it a larger batch saves nothing.
 	frameBytes = 32 << 10
+	// firstFrameBytes is what a frame starts with: one between quiet tasks carries a message or two.
+	firstFrameBytes = 2 << 10
 	// queuedLimit is how much output a task may queue for peers without credit before it stops polling its ingress.
 	queuedLimit = 16 << 20
 )
@@ -33,7 +35,7 @@ type inbound struct {
 func (t *task) send(to int, message *functions.Message) {
 	out := &t.out[to]
 	if len(out.frame) == 0 {
-		out.frame = wire.AppendFrame(make([]byte, 0, frameBytes/4), wire.FrameData, uint16(t.id), uint16(to), t.attempt)
+		out.frame = wire.AppendFrame(make([]byte, 0, firstFrameBytes), wire.FrameData, uint16(t.id), uint16(to), t.attempt)
 	}
 	out.frame = functions.AppendMessage(out.frame, message)
 	if len(out.frame) >= frameBytes {

@@ -9,6 +9,9 @@ import (
 	"github.com/weir-run/weir/router"
 )
 
+// epochSamples bounds how many arrivals an epoch is timed by.
+const epochSamples = 16
+
 // ingress is one ingress of a job as its task sees it.
 type ingress struct {
 	spec     *functions.Ingress
@@ -52,6 +55,9 @@ func (t *task) poll(in *ingress) error {
 			message.Target = target
 			t.deliver(&message)
 		}
+	}
+	if n := len(fetch.Records); n > 0 && len(t.samples) < epochSamples {
+		t.samples = append(t.samples, fetch.Records[n-1].Time)
 	}
 	in.consumed[fetch.Partition] = fetch.Next
 	t.stats.in.Add(uint64(len(fetch.Records)))

@@ -6,6 +6,9 @@ import "github.com/weir-run/weir/functions"
 // that a task with one waiting message holds little.
 const chunkBytes = 64 << 10
 
+// reuseBytes is the room in an empty chunk that is worth keeping it for.
+const reuseBytes = 4 << 10
+
 // mailbox is a task's queue of messages in bytes, oldest first. Chunks are only ever appended to, so that a snapshot
 // captures the queue as slices, without a copy. Whole frames of other tasks become chunks as they are.
 type mailbox struct {
@@ -39,6 +42,9 @@ func (m *mailbox) add(run []byte) {
 // next reads the oldest message into message, as a view that stays valid, and takes it off the queue.
 func (m *mailbox) next(message *functions.Message) (bool, error) {
 	for len(m.chunks) > 0 && len(m.chunks[0]) == 0 {
+		if len(m.chunks) == 1 && m.own && cap(m.chunks[0]) >= reuseBytes {
+			return false, nil // there is room for what comes next
+		}
 		m.drop()
 	}
 	if len(m.chunks) == 0 {

@@ -11,17 +11,22 @@ import (
 )
 
 // outboxes collects an epoch's exactly-once output, by cluster, in chunks that are never moved.
-type outboxes struct{ chunks [][][]byte }
+type outboxes struct {
+	chunks [][][]byte
+	bytes  int // of the epoch
+}
 
 func newOutboxes(clusters int) outboxes { return outboxes{chunks: make([][][]byte, clusters)} }
 
 func (o *outboxes) append(cluster int, record *router.EgressRecord) {
 	o.chunks[cluster] = appendChunk(o.chunks[cluster], record)
+	o.bytes += record.Size()
 }
 
 // take returns the epoch's output and starts the next epoch's.
 func (o *outboxes) take() [][][]byte {
 	taken := o.chunks
+	o.bytes = 0
 	o.chunks = make([][][]byte, len(taken))
 	return taken
 }
@@ -43,14 +48,16 @@ func nextChunk(chunks [][]byte) int { return min(4<<10<<min(len(chunks), 4), chu
 // unacked is at-least-once output: sent at once, and kept until the broker has it, so that a snapshot can hold what is
 // still on its way.
 type unacked struct {
-	open []*sending // per cluster, being filled
-	sent [][]*sending
+	open  []*sending // per cluster, being filled
+	sent  [][]*sending
+	bytes int // of all
 }
 
 // sending is one batch of at-least-once output.
 type sending struct {
 	cluster int
 	batch   [][]byte
+	bytes   int
 }
 
 func newUnacked(clusters int) unacked {
@@ -62,6 +69,8 @@ func (u *unacked) append(cluster int, record *router.EgressRecord) {
 		u.open[cluster] = &sending{cluster: cluster}
 	}
 	u.open[cluster].batch = appendChunk(u.open[cluster].batch, record)
+	u.open[cluster].bytes += record.Size()
+	u.bytes += record.Size()
 }
 
 // flush hands what was collected in this turn to the brokers.
@@ -97,6 +106,7 @@ func (u *unacked) remove(s *sending) {
 	list := u.sent[s.cluster]
 	for i := range list {
 		if list[i] == s {
+			u.bytes -= s.bytes
 			u.sent[s.cluster] = append(list[:i:i], list[i+1:]...)
 			return
 		}

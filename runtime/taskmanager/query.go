@@ -3,6 +3,7 @@ package taskmanager
 import (
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
@@ -92,8 +93,38 @@ func (w *worker) query(q *wire.Query) {
 	}
 }
 
+// latencySamples is how many arrivals the percentile is taken of: some seconds of a busy job.
+const latencySamples = 1024
+
+// latency is the time from arrival to commit of the newest messages sampled.
+type latency struct {
+	millis []int64
+	next   int
+}
+
+func (l *latency) add(arrivals []int64) {
+	now := time.Now().UnixMilli()
+	for _, at := range arrivals {
+		if len(l.millis) < latencySamples {
+			l.millis = append(l.millis, max(now-at, 0))
+			continue
+		}
+		l.millis[l.next%latencySamples] = max(now-at, 0)
+		l.next++
+	}
+}
+
+func (l *latency) p99() float64 {
+	if len(l.millis) == 0 {
+		return 0
+	}
+	sorted := slices.Clone(l.millis)
+	slices.Sort(sorted)
+	return float64(sorted[len(sorted)*99/100])
+}
+
 func (w *worker) stats() *wire.Stats {
-	s := &wire.Stats{}
+	s := &wire.Stats{P99Millis: w.latency.p99()}
 	if running := w.running.Load(); running != nil {
 		s.Tasks = len(*running)
 	}

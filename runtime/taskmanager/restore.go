@@ -184,6 +184,10 @@ func (w *worker) restoreMessages(files snapshots) (count int64, err error) {
 					return fmt.Errorf("section of task %d: %w", section.Task, err)
 				}
 				body = body[n:]
+				if m.Kind == functions.KindRead {
+					continue // who asked is gone
+				}
+				forgetCaller(&m)
 				if t := w.owner(m.Key); t != nil {
 					t.mailbox.append(&m)
 					t.changed()
@@ -205,6 +209,14 @@ func (w *worker) restoreMessages(files snapshots) (count int64, err error) {
 		return w.resend(t, key, body)
 	})
 	return count, err
+}
+
+// forgetCaller makes a request one that nobody waits for: who did was told that the attempt ended, and its correlation may
+// by now be somebody else's.
+func forgetCaller(m *functions.Message) {
+	if m.Kind == functions.KindRequest {
+		clear(functions.Ext(m.Ext, functions.TagCorrelation))
+	}
 }
 
 // resend queues at-least-once output that had not been acknowledged; it goes out in the task's first turn.

@@ -22,6 +22,7 @@ type snapshot struct {
 	outboxes  [][][]byte // by cluster
 	unacked   [][][]byte // at-least-once output not yet acknowledged, by cluster
 	replies   []reply
+	samples   []int64 // arrival times (unix ms) of some of the epoch's messages
 	sealing   time.Duration
 }
 
@@ -45,7 +46,9 @@ func (t *task) seal(barrier wire.Barrier) {
 		outboxes:  t.outboxes.take(),
 		unacked:   t.unacked.capture(),
 		replies:   t.replies,
+		samples:   t.samples,
 	}
+	t.samples = nil
 	t.observe()
 	t.replies = nil
 	t.lastTrigger = barrier.Trigger

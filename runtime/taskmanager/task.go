@@ -19,6 +19,9 @@ const (
 	// mailboxMax is where a job fails: only a cycle that makes more messages than it consumes gets there, since ingress
 	// and peers are held back at mailboxLimit.
 	mailboxMax = 512 << 20
+	// outputLimit is how much output may wait, for the commit point or for a broker, before the ingress is held back: an
+	// outage of the broker then fills no memory.
+	outputLimit = 32 << 20
 	// pollRecords bounds one poll, so that barriers and replies wait for no more than a few hundred records.
 	pollRecords = 512
 )
@@ -56,6 +59,7 @@ type task struct {
 	outboxes  outboxes
 	unacked   unacked
 	replies   []reply
+	samples   []int64 // of this epoch, see snapshot
 
 	sealed      *snapshot // waits for barriers
 	lastTrigger uint64
@@ -120,7 +124,7 @@ func (t *task) turn() error {
 		return nil
 	}
 	t.wakeRetries()
-	if t.mailbox.bytes < mailboxLimit && t.queuedBytes < queuedLimit {
+	if t.mailbox.bytes < mailboxLimit && t.queuedBytes < queuedLimit && t.outboxes.bytes+t.unacked.bytes < outputLimit {
 		for i := range t.ingresses {
 			if err := t.poll(&t.ingresses[i]); err != nil {
 				return err

@@ -46,6 +46,7 @@ type worker struct {
 	linked     []*program // all whose modules are held
 	switched   int        // version that a trigger has switched the tasks to
 	logs       *logRing
+	latency    latency
 	started    time.Time
 
 	epochs      []*epoch // not yet decided, in the order of triggers; at most one is live

@@ -179,18 +179,19 @@ type Value struct {
 
 // Stats are counters since the attempt began, and gauges.
 type Stats struct {
-	Tasks       int    `json:"tasks"`
-	In          uint64 `json:"in"`
-	Out         uint64 `json:"out"`
-	Invocations uint64 `json:"invocations"`
-	Failures    uint64 `json:"failures"`
-	DeadLetters uint64 `json:"deadLetters"`
-	Skipped     uint64 `json:"skipped"`
-	Stale       uint64 `json:"stale"`
-	Keys        int64  `json:"keys"`
-	StateBytes  int64  `json:"stateBytes"`
-	Lag         int64  `json:"lag"`
-	Lanes       []Lane `json:"lanes"`
+	Tasks       int     `json:"tasks"`
+	In          uint64  `json:"in"`
+	Out         uint64  `json:"out"`
+	Invocations uint64  `json:"invocations"`
+	Failures    uint64  `json:"failures"`
+	DeadLetters uint64  `json:"deadLetters"`
+	Skipped     uint64  `json:"skipped"`
+	Stale       uint64  `json:"stale"`
+	Keys        int64   `json:"keys"`
+	StateBytes  int64   `json:"stateBytes"`
+	Lag         int64   `json:"lag"`
+	P99Millis   float64 `json:"p99Millis"` // arrival to commit
+	Lanes       []Lane  `json:"lanes"`
 }
 
 // Add sums the statistics of several TaskManagers.
@@ -206,6 +207,7 @@ func (s *Stats) Add(t *Stats) {
 	s.Keys += t.Keys
 	s.StateBytes += t.StateBytes
 	s.Lag += t.Lag
+	s.P99Millis = max(s.P99Millis, t.P99Millis)
 	s.Lanes = append(s.Lanes, t.Lanes...)
 }
 
