@@ -1,10 +1,12 @@
 package memory
 
-// RestartMarks brings every table to where marks start again at the next epoch, as after 2 GiB of deltas.
+import "math"
+
+// RestartMarks brings every table to where marks start again at the next epoch, as after 4 GiB of deltas.
 func (b *Backend) RestartMarks() {
 	for _, t := range b.tables {
 		if t != nil {
-			t.base = maxBase + 1
+			t.base = math.MaxUint32 - 64
 		}
 	}
 }
