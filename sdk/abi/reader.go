@@ -6,8 +6,9 @@ package abi
 // It is shaped for modules, where a call costs more than the work in most of these methods: few calls, headers read through
 // array pointers, parts cut out only when asked for.
 type Reader struct {
-	Key   []byte // of the group at hand
-	Value []byte // of the message at hand
+	Key     []byte // of the group at hand
+	Value   []byte // of the message at hand
+	Untyped bool   // the message at hand does not name the type of its value
 
 	in       []byte
 	groups   int // not yet visited
@@ -151,13 +152,13 @@ func (r *Reader) NextMessage() bool {
 	if n > uint64(len(b)) {
 		return r.fail(faultShort, r.at)
 	}
-	value := uint64(le.Uint32(h[24:]))
-	parts := messageHeader + value + uint64(le.Uint16(h[6:])) + uint64(le.Uint16(h[28:])) +
+	value, typ := uint64(le.Uint32(h[24:])), uint64(le.Uint16(h[6:]))
+	parts := messageHeader + value + typ + uint64(le.Uint16(h[28:])) +
 		uint64(le.Uint32(h[32:])) + uint64(le.Uint32(h[36:]))
 	if n != (parts+7)&^7 {
 		return r.fail(faultLength, r.at)
 	}
-	r.body = b[:n:n]
+	r.body, r.Untyped = b[:n:n], typ == 0
 	r.Value = b[messageHeader : messageHeader+value : messageHeader+value]
 	r.at += int(n)
 	return true
@@ -171,9 +172,6 @@ func (r *Reader) Time() int64 { return int64(le.Uint64(r.body[8:])) }
 
 // ID is the message's id.
 func (r *Reader) ID() uint64 { return le.Uint64(r.body[16:]) }
-
-// Untyped says that the message does not name the type of its value.
-func (r *Reader) Untyped() bool { return r.body[6]|r.body[7] == 0 }
 
 // Type is the value type name, or empty.
 func (r *Reader) Type() []byte {

@@ -61,7 +61,7 @@ func Handle[T any](name string, fn func(*Call, T) error, states ...Declared) {
 	case func(*Call, int64) error:
 		call = func(c *Call) error {
 			r := &c.reader
-			if v, ok := parseDecimal(r.Value); ok && r.Untyped() {
+			if v, ok := parseDecimal(r.Value); ok && r.Untyped {
 				return fn(c, v)
 			}
 			v, err := parseInt(r.Type(), r.Value)
