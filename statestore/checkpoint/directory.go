@@ -33,16 +33,31 @@ type DirectoryStorage struct {
 	root string
 }
 
-// Directory opens a directory, makes it if it is missing, and removes what earlier processes left unfinished.
+// Directory opens a directory, makes it if it is missing, tries that it can be written, and removes what earlier
+// processes left unfinished.
 func Directory(path string) (*DirectoryStorage, error) {
 	d := &DirectoryStorage{root: filepath.Clean(path)}
 	if err := d.makeDir(d.root); err != nil {
 		return nil, fmt.Errorf("open checkpoint directory: %w", err)
 	}
+	if err := d.probe(); err != nil {
+		return nil, fmt.Errorf("open checkpoint directory: it must be writable and have hard links: %w", err)
+	}
 	if err := d.sweepTemps(time.Now().Add(-tempAge)); err != nil {
 		return nil, fmt.Errorf("open checkpoint directory: %w", err)
 	}
 	return d, nil
+}
+
+// probe does once what Create needs, so that a mount that cannot do it is refused at the start.
+func (d *DirectoryStorage) probe() error {
+	temp, err := os.CreateTemp(d.root, tempPrefix)
+	if err != nil {
+		return err
+	}
+	linked := temp.Name() + "-link"
+	err = os.Link(temp.Name(), linked)
+	return errors.Join(err, temp.Close(), os.Remove(temp.Name()), ignoreMissing(os.Remove(linked)))
 }
 
 func (d *DirectoryStorage) sweepTemps(before time.Time) error {

@@ -311,80 +311,101 @@ func TestVerifyNamesEveryFileThatIsMissingOrDamaged(t *testing.T) {
 // A random history of terms, appends, failures, crashes and sweeps: whatever a manifest names that can be read is there.
 func TestNothingThatAManifestNamesIsEverDeleted(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
-		storage := &checkpoint.MemoryStorage{}
-		log, latest := begin(t, storage)
-		files, made := []string{}, 0
-		next := uint64(1)
-		epoch := func(*rapid.T) {
-			made++
-			file := fmt.Sprint("jobs/ab12/file-", made)
-			create(t, storage, file)
-			named := append([]string{file}, files...)
-			if n := rapid.IntRange(1, 4).Draw(r, "named"); len(named) > n {
-				named = named[:n] // a fold let the others go
-			}
-			m := &checkpoint.Manifest{Number: next}
-			for _, name := range named {
-				m.Deltas = append(m.Deltas, checkpoint.FileRef{Name: name})
-			}
-			step := rapid.SampledFrom([]string{"", "", "", "write", "sync", "ack"}).Draw(r, "fail")
-			storage.Fail = func(at, _ string) error {
-				if at == step {
-					return errors.New("injected")
-				}
-				return nil
-			}
-			err := log.Append(t.Context(), m)
-			storage.Fail = nil
-			if err == nil {
-				files, next = named, next+1
-				return
-			}
-			storage.Crash()
-			if log, latest = begin(t, storage); latest != nil {
-				next, files = latest.Number+1, files[:0:0]
-				for _, ref := range latest.Deltas {
-					files = append(files, ref.Name)
-				}
-			}
-		}
-		r.Repeat(map[string]func(*rapid.T){
-			"epoch": epoch,
-			"sweep": func(*rapid.T) {
-				keep := rapid.IntRange(1, 3).Draw(r, "keep")
-				fail := rapid.IntRange(0, 6).Draw(r, "fail at")
-				storage.Fail = func(step, _ string) error {
-					if step == "delete" {
-						if fail--; fail == 0 {
-							return errors.New("injected")
-						}
-					}
-					return nil
-				}
-				_ = log.Sweep(t.Context(), keep, func(string) bool { return false })
-				storage.Fail = nil
-			},
-			"": func(r *rapid.T) {
-				numbers, err := log.List(t.Context())
-				if err != nil {
-					r.Fatal(err)
-				}
-				for _, number := range numbers {
-					m, err := log.Get(t.Context(), number)
-					if err != nil {
-						r.Fatal(err)
-					}
-					for _, ref := range m.Files() {
-						f, err := storage.Open(t.Context(), ref.Name)
-						if err != nil {
-							r.Fatalf("manifest %d: %v", number, err)
-						}
-						_ = f.Close()
-					}
-				}
-			},
-		})
+		h := &history{t: t, r: r}
+		h.log, _ = begin(t, &h.storage)
+		h.next = 1
+		r.Repeat(map[string]func(*rapid.T){"epoch": h.epoch, "sweep": h.sweep, "": h.check})
 	})
+}
+
+type history struct {
+	t       *testing.T
+	r       *rapid.T
+	storage checkpoint.MemoryStorage
+	log     *checkpoint.Log
+	files   []string // named by the latest manifest
+	made    int
+	next    uint64
+}
+
+// epoch makes a file and appends a manifest that names it and some of the last one's: a fold let the others go.
+func (h *history) epoch(*rapid.T) {
+	h.made++
+	file := fmt.Sprint("jobs/ab12/file-", h.made)
+	create(h.t, &h.storage, file)
+	named := append([]string{file}, h.files...)
+	if n := rapid.IntRange(1, 4).Draw(h.r, "named"); len(named) > n {
+		named = named[:n]
+	}
+	m := &checkpoint.Manifest{Number: h.next}
+	for _, name := range named {
+		m.Deltas = append(m.Deltas, checkpoint.FileRef{Name: name})
+	}
+	failing := rapid.SampledFrom([]string{"", "", "", "write", "sync", "ack"}).Draw(h.r, "fail")
+	h.failAt(func(step string) bool { return step == failing })
+	err := h.log.Append(h.t.Context(), m)
+	h.storage.Fail = nil
+	if err == nil {
+		h.files, h.next = named, h.next+1
+		return
+	}
+	h.storage.Crash()
+	h.files, h.next = nil, 1
+	var latest *checkpoint.Manifest
+	if h.log, latest = begin(h.t, &h.storage); latest != nil {
+		h.next = latest.Number + 1
+		for _, ref := range latest.Deltas {
+			h.files = append(h.files, ref.Name)
+		}
+	}
+}
+
+func (h *history) failAt(when func(step string) bool) {
+	h.storage.Fail = func(step, _ string) error {
+		if when(step) {
+			return errors.New("injected")
+		}
+		return nil
+	}
+}
+
+// sweep may be interrupted at any deletion.
+func (h *history) sweep(*rapid.T) {
+	keep := rapid.IntRange(1, 3).Draw(h.r, "keep")
+	left := rapid.IntRange(0, 6).Draw(h.r, "deletions")
+	interrupted := false
+	h.failAt(func(step string) bool {
+		if step == "delete" {
+			left--
+		}
+		interrupted = interrupted || left < 0
+		return step == "delete" && left < 0
+	})
+	err := h.log.Sweep(h.t.Context(), keep, func(string) bool { return false })
+	h.storage.Fail = nil
+	if (err != nil) != interrupted {
+		h.r.Fatalf("sweep: %v, interrupted %v", err, interrupted)
+	}
+}
+
+func (h *history) check(r *rapid.T) {
+	numbers, err := h.log.List(h.t.Context())
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, number := range numbers {
+		m, err := h.log.Get(h.t.Context(), number)
+		if err != nil {
+			r.Fatal(err)
+		}
+		for _, ref := range m.Files() {
+			f, err := h.storage.Open(h.t.Context(), ref.Name)
+			if err != nil {
+				r.Fatalf("manifest %d: %v", number, err)
+			}
+			_ = f.Close()
+		}
+	}
 }
 
 func BenchmarkEncodeManifest(b *testing.B) {
