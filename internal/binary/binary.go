@@ -39,6 +39,7 @@ type Config struct {
 	Path  string    // the weir binary
 	Data  string    // its data directory
 	Kafka string    // the broker that jobs mean by "embedded"; empty starts none
+	Dev   string    // a folder: run `weir dev` in it, with its broker at Kafka, in place of `weir server`
 	Env   []string  // besides the environment of this process
 	Log   io.Writer // what the server writes; nil discards it
 }
@@ -98,8 +99,12 @@ func freePort() (string, error) {
 
 // Restart starts the server again, on the same ports and data, after Stop or Kill.
 func (s *Server) Restart(ctx context.Context) error {
-	args := []string{"server", "--data", s.cfg.Data,
-		"--listen", strings.TrimPrefix(s.URL, "http://"), "--data-plane", strings.TrimPrefix(s.DataPlane, "http://")}
+	verb := []string{"server"}
+	if s.cfg.Dev != "" {
+		verb = []string{"dev", s.cfg.Dev}
+	}
+	args := append(verb, "--data", s.cfg.Data,
+		"--listen", strings.TrimPrefix(s.URL, "http://"), "--data-plane", strings.TrimPrefix(s.DataPlane, "http://"))
 	if s.cfg.Kafka != "" {
 		args = append(args, "--kafka", s.cfg.Kafka)
 	}
@@ -142,12 +147,26 @@ func (s *Server) wait(ctx context.Context, what string, done func() (bool, error
 // PID is the process id.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
+// Setenv replaces Config.Env from the next Restart on.
+func (s *Server) Setenv(env ...string) { s.cfg.Env = env }
+
+// Wait waits until the process has ended by itself, and reports how; Kill or Restart come next.
+func (s *Server) Wait(ctx context.Context) (*os.ProcessState, error) {
+	select {
+	case err := <-s.ended:
+		s.ended <- err
+		return s.cmd.ProcessState, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait until weir ends: %w", ctx.Err())
+	}
+}
+
 // Kill ends the process as a crash does: kill -9, without a word.
 func (s *Server) Kill() error {
 	if err := s.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill weir: %w", err)
 	}
-	<-s.ended
+	s.ended <- <-s.ended // it may be asked for again
 	return nil
 }
 
@@ -158,6 +177,7 @@ func (s *Server) Stop() error {
 	}
 	select {
 	case err := <-s.ended:
+		s.ended <- err
 		if err != nil {
 			return fmt.Errorf("stop weir: %w", err)
 		}
@@ -190,19 +210,25 @@ func (s *Server) Deploy(ctx context.Context, dir, job string) error {
 
 // WaitRunning waits until all tasks of a job run.
 func (s *Server) WaitRunning(ctx context.Context, job string) error {
-	return s.wait(ctx, "running "+job, func() (bool, error) {
-		var view struct {
-			State, Error       string
-			Tasks, Parallelism int
-		}
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	var view struct {
+		State, Waiting, Error string
+		Tasks, Parallelism    int
+	}
+	err := s.wait(ctx, "running "+job, func() (bool, error) {
 		if err := s.Get(ctx, "/v1/jobs/"+job, &view); err != nil {
 			return false, nil // the job may not be restored yet
 		}
 		if view.State == "failed" || view.State == "suspended" {
 			return false, fmt.Errorf("job %s is %s: %s", job, view.State, view.Error)
 		}
-		return view.State == "running" && view.Tasks == view.Parallelism, nil
+		return view.State == "running" && view.Waiting == "" && view.Tasks == view.Parallelism, nil
 	})
+	if err != nil {
+		return fmt.Errorf("%w (last seen: %+v)", err, view)
+	}
+	return nil
 }
 
 // Get reads a JSON answer of the control API into a pointer, or only its status.
