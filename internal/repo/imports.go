@@ -35,6 +35,7 @@ var table = []row{
 	{"runtime", []string{"runtime/internal/wire"}},
 	{"runtime/internal/wire", []string{"functions", "router", "statestore/checkpoint"}}, // messages carry positions and file names
 	{"runtime/internal/sim", []string{"runtime/...", "statestore/...", "router", "router/routertest", "functions", "sdk/abi"}},
+	{"runtime/runtimetest", []string{"runtime/...", "statestore/...", "router/...", "functions/...", "sdk/abi"}},
 	{"runtime/jobmanager", []string{"runtime/internal/wire", "statestore", "statestore/checkpoint", "router", "functions", "internal/failpoint"}},
 	{"runtime/resourcemanager", []string{"runtime/internal/wire", "functions"}},
 	{"runtime/taskmanager", []string{"runtime/internal/wire", "statestore", "statestore/checkpoint", "router", "functions", "sdk/abi", "internal/failpoint"}},

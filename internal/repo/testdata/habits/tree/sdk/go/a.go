@@ -1,0 +1,4 @@
+// Package weir runs before its caller.
+package weir
+
+func init() {}
