@@ -22,6 +22,9 @@ const (
 	goneRounds = 5
 	// goneInterval is the time between those rounds, and between looks for a topic that does not exist yet.
 	goneInterval = time.Second
+	// failuresSaid is the failure in a row that is logged: one heals within a blink, and is said by the connection if
+	// it is one.
+	failuresSaid = 5
 )
 
 // rules say which topics an ingress reads.
@@ -119,8 +122,9 @@ func (i *Ingress) discover(ctx context.Context) error {
 		case isAuth(err):
 			return authError(err)
 		case err != nil:
-			failures++
-			i.cfg.Log.Debug("discovery is tried again", "err", err)
+			if failures++; failures == failuresSaid {
+				i.cfg.Log.Warn("topics are not found out, tried again", "err", err)
+			}
 			wait = backoff(failures + 5) // from 32 ms: nobody waits for a commit here
 		default:
 			failures = 0

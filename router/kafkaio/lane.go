@@ -199,7 +199,7 @@ func (l *Lane) publish(ctx context.Context, number uint64, outbox [][]byte) erro
 		err = fmt.Errorf("publish outbox %d of lane %s: %w", number, l.id, err)
 		var split *splitError
 		switch {
-		case ctx.Err() != nil, isAuth(err) && !errors.Is(err, router.ErrRefused), errors.Is(err, kerr.ProducerFenced), try == transactTries:
+		case ctx.Err() != nil, isAuth(err) && !errors.Is(err, router.ErrRefused), fenced(err), try == transactTries:
 			return err
 		case errors.Is(err, router.ErrRefused):
 			// The transaction's first records are taken back, so that they do not hold back readers.
@@ -258,4 +258,10 @@ func (l *Lane) settle(number uint64) {
 		p.release()
 	}
 	l.staged = l.staged[:0]
+}
+
+// fenced says that somebody else holds the lane's id, or that the broker ended its transaction for taking too long: either
+// way the attempt is over, and recovery tells them apart by the marker.
+func fenced(err error) bool {
+	return errors.Is(err, kerr.ProducerFenced) || errors.Is(err, kerr.InvalidProducerEpoch)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-run/weir/router"
@@ -119,6 +120,9 @@ func (i *Ingress) groupOffsets(ctx context.Context, topics []string, starts kadm
 		return chosen, nil
 	}
 	offsets, err := i.adm.FetchOffsets(ctx, i.cfg.Ingress.Group)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return chosen, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask for offsets of group %s: %w", i.cfg.Ingress.Group, err)
 	}
@@ -157,33 +161,23 @@ func (i *Ingress) Committed(positions []router.Position) {
 }
 
 // commitOffsets tells the consumer group what is committed, for the eyes of lag tools: a failure is said once and costs
-// nothing else.
+// nothing else. What came last before the end is told too.
 func (i *Ingress) commitOffsets(ctx context.Context) error {
 	failing := false
-	for {
+	for ending := false; ; {
 		select {
 		case <-i.dirty:
 		case <-ctx.Done():
-			return nil
+			ending = true
 		}
-		offsets := kadm.Offsets{}
-		i.mu.Lock()
-		for key, p := range i.offsets {
-			offsets.Add(kadm.Offset{Topic: key.topic, Partition: key.id, At: p.Offset, LeaderEpoch: p.LeaderEpoch})
-		}
-		clear(i.offsets)
-		i.mu.Unlock()
-		// The last positions before an end are told too, within the grace of one short request.
-		told, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*commitInterval)
-		answer, err := i.adm.CommitOffsets(told, i.cfg.Ingress.Group, offsets)
-		cancel()
-		if err == nil {
-			err = answer.Error()
-		}
+		err := i.tellGroup(ctx)
 		if (err != nil) != failing {
 			if failing = err != nil; failing {
 				i.cfg.Log.Warn("offsets are not shown in the consumer group", "group", i.cfg.Ingress.Group, "err", err)
 			}
+		}
+		if ending {
+			return nil
 		}
 		t := time.NewTimer(commitInterval)
 		select {
@@ -192,4 +186,25 @@ func (i *Ingress) commitOffsets(ctx context.Context) error {
 		}
 		t.Stop()
 	}
+}
+
+// tellGroup commits the offsets that wait, also after ctx has ended, within the grace of one short request.
+func (i *Ingress) tellGroup(ctx context.Context) error {
+	offsets := kadm.Offsets{}
+	i.mu.Lock()
+	for key, p := range i.offsets {
+		offsets.Add(kadm.Offset{Topic: key.topic, Partition: key.id, At: p.Offset, LeaderEpoch: p.LeaderEpoch})
+	}
+	clear(i.offsets)
+	i.mu.Unlock()
+	if len(offsets) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*commitInterval)
+	defer cancel()
+	answer, err := i.adm.CommitOffsets(ctx, i.cfg.Ingress.Group, offsets)
+	if err != nil {
+		return err
+	}
+	return answer.Error()
 }
