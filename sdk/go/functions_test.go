@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
+	"testing"
 
 	weir "github.com/weir-run/weir/sdk/go"
 )
@@ -32,7 +34,13 @@ func (hexCodec) Parse(b []byte) (int64, error)            { return strconv.Parse
 
 var errNegative = errors.New("negative")
 
-func init() {
+func TestMain(m *testing.M) {
+	register()
+	os.Exit(m.Run())
+}
+
+// register does what init does in a module.
+func register() {
 	weir.Ingress("adds", "t/add", "t/text")
 	weir.Ingress("adds", "t/json")
 	weir.Ingress("texts", "t/text")

@@ -93,7 +93,7 @@ func TestAFailedInvocationLeavesNothingButItsFailure(t *testing.T) {
 		text  string
 	}{
 		{-5, abi.CodeError, "negative"},
-		{13, abi.CodePanic, "panic: unlucky (functions_test.go:50)\n  github.com/weir-run/weir/sdk/go_test.init.0.func1 functions_test.go:50"},
+		{13, abi.CodePanic, "panic: unlucky (functions_test.go:58)\n  github.com/weir-run/weir/sdk/go_test.register.func1 functions_test.go:58"},
 	} {
 		got := h.Invoke("t/add", "k", bad.value)
 		if got.Replied || got.Failure == nil || got.Failure.Code != bad.code || got.Failure.Text != bad.text {

@@ -2,6 +2,7 @@ package weirtest_test
 
 import (
 	"fmt"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -14,7 +15,13 @@ import (
 // The module under test: players take turns, and every turn is counted and logged.
 var turns = weir.Int64("turns")
 
-func init() {
+func TestMain(m *testing.M) {
+	register()
+	os.Exit(m.Run())
+}
+
+// register does what init does in a module.
+func register() {
 	weir.Ingress("serves", "game/ping")
 	weir.Handle("game/ping", func(c *weir.Call, left int64) error {
 		turns.Set(c, turns.Get(c)+1)
