@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -65,16 +66,15 @@ func runCompiler(args []string, stdin io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("read module: %w", err)
 	}
-	ctx := context.Background()
 	cache, err := wazero.NewCompilationCacheWithDir(args[0])
 	if err != nil {
 		return fmt.Errorf("open cache: %w", err)
 	}
-	rt := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(wazero.NewRuntimeConfigCompiler()).WithCompilationCache(cache))
-	if _, err := rt.CompileModule(experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), module); err != nil {
+	rt := wazero.NewRuntimeWithConfig(unbounded, runtimeConfig(wazero.NewRuntimeConfigCompiler()).WithCompilationCache(cache))
+	if _, err := rt.CompileModule(experimental.WithCompilationWorkers(unbounded, runtime.GOMAXPROCS(0)), module); err != nil {
 		return err
 	}
-	return errors.Join(rt.Close(ctx), cache.Close(ctx))
+	return errors.Join(rt.Close(unbounded), cache.Close(unbounded))
 }
 
 // compile has a child compile a prepared module into the code directory, and returns the name of the file there. The
@@ -99,6 +99,7 @@ func (e *Engine) compile(ctx context.Context, module []byte) (string, error) {
 	cmd.Env = []string{compilerMark + "=1"}
 	cmd.Stdin = bytes.NewReader(module)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a signal to the server's terminal is not for the child
+	cmd.WaitDelay = time.Second // for output that a killed child's own children hold open
 	stdout, stderr := limitedBuffer{}, limitedBuffer{}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()

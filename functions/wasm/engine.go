@@ -91,7 +91,7 @@ func New(cfg Config) (*Engine, error) {
 }
 
 // Close releases the compiled code. Every Module must be closed before.
-func (e *Engine) Close() error { return e.cache.Close(context.TODO()) } // wazero does not use the context
+func (e *Engine) Close() error { return e.cache.Close(unbounded) }
 
 // probeCompiler finds out whether wazero can compile here: it panics where it cannot.
 func probeCompiler() (err error) {
@@ -100,9 +100,7 @@ func probeCompiler() (err error) {
 			err = fmt.Errorf("wasm: wazero has no compiler for %s/%s: %v", runtime.GOOS, runtime.GOARCH, r)
 		}
 	}()
-	ctx := context.TODO() // wazero does not use it
-	rt := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(wazero.NewRuntimeConfigCompiler()))
-	return rt.Close(ctx)
+	return wazero.NewRuntimeWithConfig(unbounded, runtimeConfig(wazero.NewRuntimeConfigCompiler())).Close(unbounded)
 }
 
 func (e *Engine) path(parts ...string) string {

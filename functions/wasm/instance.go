@@ -80,6 +80,9 @@ func (*guestContext) Done() <-chan struct{}       { return nil }
 func (*guestContext) Err() error                  { return nil }
 func (*guestContext) Value(any) any               { return nil }
 
+// unbounded is for calls that take a context but neither block nor look at it, such as wazero's Close.
+var unbounded context.Context = &guestContext{}
+
 // Instance is one instantiated guest: one linear memory. It belongs to one goroutine at a time.
 type Instance struct {
 	ctx    *guestContext

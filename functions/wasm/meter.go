@@ -10,8 +10,8 @@ package wasm
 // Without the cuts, a jump back in standard-Go code would be charged with the whole function: Go compiles a function
 // with jumps to one loop around a br_table.
 //
-// Entries of functions that call and headers of loops also check: below zero, the host is called. Between two checks
-// runs at most one pass over one function.
+// Entries of functions and headers of loops also check: below zero, the host is called. Small leaves do not, so between
+// two checks runs at most one pass over one function and the small leaves that it calls.
 
 // Costs in units of fuel. An instruction costs 1; structure (block, loop, else, end, nop) costs nothing.
 const (
@@ -98,8 +98,8 @@ func (m *module) planFunction(i int) (plan, *Refusal) {
 		r.Where = function(len(m.imports)+i) + ", " + r.Where
 		return plan{}, r
 	}
-	if !w.calls && !w.loops {
-		w.pieces[0].checked = false
+	if !w.calls && !w.loops && len(w.pieces) == 1 && w.pieces[0].cost <= pieceCost {
+		w.pieces[0].checked = false // a small leaf: its callers check often enough
 	}
 	return w.plan, nil
 }
@@ -267,6 +267,7 @@ func (m *module) plan() ([]plan, *Refusal) {
 
 // frame is what one activation of function i takes of the call depth.
 func (m *module) frame(i int, p *plan) int64 {
-	slots := m.bodies[i].localCount + uint64(len(m.types[m.funcs[i]].params))
+	t := m.types[m.funcs[i]]
+	slots := m.bodies[i].localCount + uint64(len(t.params)+len(t.results))
 	return 1 + int64(slots/depthSlots) + int64(p.instructions/depthInstructions)
 }

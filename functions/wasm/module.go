@@ -115,15 +115,14 @@ func (e *Engine) open(ctx context.Context, p *preparedFile, limits Limits) (_ *M
 
 // Close releases the code. Every instance must be closed before.
 func (m *Module) Close() error {
-	ctx := context.TODO() // wazero does not use it
 	var errs []error
 	if m.code != nil {
-		errs = append(errs, m.code.Close(ctx))
+		errs = append(errs, m.code.Close(unbounded))
 	}
 	if m.image != nil {
 		errs = append(errs, m.image.close())
 	}
-	return errors.Join(append(errs, m.runtime.Close(ctx))...)
+	return errors.Join(append(errs, m.runtime.Close(unbounded))...)
 }
 
 // Functions are the function types of the module, in the order of their indices in the ABI.

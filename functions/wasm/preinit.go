@@ -17,8 +17,8 @@ import (
 
 const (
 	// trialFuel bounds what a module runs while it is deployed. A standard-Go guest with json and fmt initialises itself
-	// within 10 million units; in the interpreter this limit is a few seconds.
-	trialFuel = 200_000_000
+	// with 1.1 million units; in the interpreter a million take 0.1 s.
+	trialFuel = 30_000_000
 	// trialMemory bounds the memory of that run.
 	trialMemory = 256 << 20
 	// trialBelt bounds its time, on a machine that is busy with other things.

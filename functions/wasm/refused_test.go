@@ -24,7 +24,6 @@ func TestModulesAreRefused(t *testing.T) {
 		{"import-type", wasm.ForbiddenImport, "import weir.log"},
 		{"import-memory", wasm.ForbiddenImport, "byte 11"},
 		{"start-loop", wasm.InitFailed, "initialisation"},
-		{"describe-loop", wasm.InitFailed, "weir_describe"},
 		{"start-trap", wasm.InitFailed, "initialisation"},
 		{"old-abi", wasm.WrongABI, "weir_abi"},
 		{"no-batch", wasm.MissingExport, "export weir_batch"},

@@ -1,7 +1,0 @@
-(module ;; never ends describing itself
-  (memory (export "memory") 3)
-  (data (i32.const 16) "{\"abi\":1,\"functions\":[{\"type\":\"test/refused\"}]}")
-  (func (export "weir_in") (param i32) (result i32) (i32.const 65536))
-  (func (export "weir_out") (param i32) (result i32) (i32.const 131072))
-  (func (export "weir_abi") (result i32) (i32.const 1)) (func (export "weir_batch") (param i32) (result i32) (i32.const 1))
-  (func (export "weir_describe") (result i64) (loop $l (br $l)) (i64.const 0)))
