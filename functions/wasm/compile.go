@@ -99,7 +99,7 @@ func (e *Engine) compile(ctx context.Context, module []byte) (string, error) {
 	cmd.Env = []string{compilerMark + "=1"}
 	cmd.Stdin = bytes.NewReader(module)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a signal to the server's terminal is not for the child
-	cmd.WaitDelay = time.Second // for output that a killed child's own children hold open
+	cmd.WaitDelay = time.Second                           // for output that a killed child's own children hold open
 	stdout, stderr := limitedBuffer{}, limitedBuffer{}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
