@@ -39,6 +39,19 @@ func TestAManifestReadsBackAsItWasWritten(t *testing.T) {
 	golden(t, "manifest-v1", b)
 }
 
+func TestAManifestListsEveryFileItNamesOnce(t *testing.T) {
+	m := full(7)
+	m.Lanes[0].Outboxes = append(m.Lanes[0].Outboxes, checkpoint.Outbox{Number: 6, File: checkpoint.FileRef{Name: "jobs/ab12/snapshot-6"}})
+	m.Snapshots = append(m.Snapshots, checkpoint.FileRef{Name: "jobs/ab12/snapshot-7-b"})
+	var names []string
+	for _, ref := range m.Files() {
+		names = append(names, strings.TrimPrefix(ref.Name, "jobs/ab12/"))
+	}
+	if want := []string{"base-5", "snapshot-7", "snapshot-7-b", "snapshot-6"}; !slices.Equal(names, want) {
+		t.Errorf("files %q, want %q", names, want)
+	}
+}
+
 func TestEveryFlippedBitOfAManifestIsDetected(t *testing.T) {
 	whole, err := checkpoint.EncodeManifest(full(7))
 	if err != nil {

@@ -133,6 +133,11 @@ func TestASnapshotThatIsTornMissingOrAnotherIsDamaged(t *testing.T) {
 	if _, err := decode(t, store(t, "snapshot", other), ref); !errors.Is(err, checkpoint.ErrDamaged) {
 		t.Errorf("another file of the same length: %v", err)
 	}
+	longer := ref
+	longer.Length++
+	if _, err := decode(t, store(t, "snapshot", content), longer); !errors.Is(err, checkpoint.ErrDamaged) {
+		t.Errorf("a file shorter than its reference says: %v", err)
+	}
 	_, err := decode(t, &checkpoint.MemoryStorage{}, ref)
 	if !errors.Is(err, checkpoint.ErrDamaged) || !errors.Is(err, checkpoint.ErrNotExist) {
 		t.Errorf("no file: %v", err)
