@@ -1,7 +1,7 @@
 # Every target works from a fresh clone with Go and make alone; e2e also needs a JDK, Maven and kcat.
 
 SHELL   := /bin/sh
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.0)
+VERSION ?= $(shell git describe --tags --match 'v*' 2>/dev/null | sed 's/^v//' | grep . || echo 0.1.0)
 TOOL     = GOFLAGS= go tool -modfile=tools/go.mod
 
 FUZZTIME    ?= 20s

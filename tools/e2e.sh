@@ -8,6 +8,7 @@ case ${1-} in
 -short)
   shift
   go run ./internal/e2e -kills 10 -broker-kills 2 -records 60000 "$@"
+  go run ./internal/e2e -embedded -kills 10 -records 30000 "$@"
   ;;
 '')
   go run ./internal/e2e
