@@ -11,12 +11,13 @@ import (
 )
 
 const (
-	// foldFloorBytes keeps a small job from folding all the time.
-	foldFloorBytes = 1 << 20
+	// foldFloorBytes keeps a small job with much output, whose files count as deltas, from folding all the time. To
+	// replay as much takes some 50 ms.
+	foldFloorBytes = 8 << 20
 	// maxDeltas is how many delta files a manifest names before the latest are joined: a restore opens them all.
 	maxDeltas = 64
 	// smallBaseBytes is up to where a fold costs no more than joining deltas does.
-	smallBaseBytes = 16 << 20
+	smallBaseBytes = 4 << 20
 	// mergeShare is how much larger than all later ones together a delta may be to be joined with them. So every entry
 	// is copied once per factor of its delta's size, not once per join.
 	mergeShare = 2

@@ -220,7 +220,8 @@ func TestFoldsAndMergesAreDueBySizeAndNumber(t *testing.T) {
 	}{
 		{"nothing", nil, nil, false, 0},
 		{"small", nil, refs(2, 1000), false, 0},
-		{"above the floor", nil, refs(2, 600_000), true, 0},
+		{"at the floor", nil, refs(2, 4<<20), false, 0},
+		{"above the floor", nil, refs(2, 5<<20), true, 0},
 		{"many small on a small base", refs(1, 1000), refs(65, 10), true, 65},
 		{"many small on a large base", refs(1, 1<<30), refs(65, 10), false, 65},
 		{"not yet many on a large base", refs(1, 1<<30), refs(64, 1<<20), false, 0},
