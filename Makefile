@@ -17,7 +17,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/weir
-	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.linkedVersion=$(VERSION)' -o bin/weir ./cmd/weir
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/weir ./cmd/weir
 
 .PHONY: run
 run: build ## the 60-second tour: start weir dev, deploy the counter, send it events, show the answers

@@ -7,7 +7,7 @@ mkdir -p dist
 for os in linux darwin; do
   for arch in amd64 arm64; do
     out=dist/weir_${VERSION}_${os}_${arch}
-    CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -ldflags "-s -w -X main.linkedVersion=$VERSION" -o "$out" ./cmd/weir
+    CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$out" ./cmd/weir
     echo "$out"
   done
 done
