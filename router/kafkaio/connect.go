@@ -112,14 +112,17 @@ func tlsConfig(t *functions.TLS) (*tls.Config, error) {
 
 func mechanism(s *functions.SASL, secrets Secrets) (sasl.Mechanism, error) {
 	resolve := func() (user, pass string, err error) {
-		if secrets == nil {
-			return s.Username, s.Password, nil
+		user, pass = s.Username, s.Password
+		if secrets != nil {
+			if user, err = secrets(s.Username); err != nil {
+				return "", "", fmt.Errorf("%w: resolve username: %w", router.ErrAuth, err)
+			}
+			if pass, err = secrets(s.Password); err != nil {
+				return "", "", fmt.Errorf("%w: resolve password: %w", router.ErrAuth, err)
+			}
 		}
-		if user, err = secrets(s.Username); err != nil {
-			return "", "", fmt.Errorf("%w: resolve username: %w", router.ErrAuth, err)
-		}
-		if pass, err = secrets(s.Password); err != nil {
-			return "", "", fmt.Errorf("%w: resolve password: %w", router.ErrAuth, err)
+		if user == "" || pass == "" {
+			return "", "", fmt.Errorf("%w: username or password is empty", router.ErrAuth)
 		}
 		return user, pass, nil
 	}
@@ -194,9 +197,9 @@ func isAuth(err error) bool {
 	return false
 }
 
-// authError makes err a router.ErrAuth, once.
+// authError makes a refused identity a router.ErrAuth, once. Other errors, and a refused record, stay what they are.
 func authError(err error) error {
-	if err == nil || errors.Is(err, router.ErrAuth) {
+	if !isAuth(err) || errors.Is(err, router.ErrAuth) || errors.Is(err, router.ErrRefused) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", router.ErrAuth, err)

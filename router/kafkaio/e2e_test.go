@@ -3,6 +3,7 @@
 package kafkaio_test
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -44,9 +45,9 @@ func TestContractsHoldOnApacheKafka(t *testing.T) {
 		t.Run(g.version, func(t *testing.T) {
 			b := broker(t, g.version, g.port)
 			k := newKafka(t, b.Address())
+			t.Run("Credentials", func(t *testing.T) { credentials(t, b, k) })
 			t.Run("Ingress", func(t *testing.T) { routertest.TestIngress(t, k, k.ingress) })
 			t.Run("Egress", func(t *testing.T) { routertest.TestEgress(t, k, k.egress(false)) })
-			t.Run("Credentials", func(t *testing.T) { credentials(t, b, k) })
 		})
 	}
 }
@@ -54,14 +55,16 @@ func TestContractsHoldOnApacheKafka(t *testing.T) {
 // credentials tries right and wrong ones, by reference, with both mechanisms.
 func credentials(t *testing.T, b *kafkabroker.Broker, k *kafka) {
 	k.Create(t, "guarded", 1)
-	secrets := func(ref string) (string, error) { return map[string]string{"${env:USER}": "weir", "${env:PASS}": "right"}[ref], nil }
+	secrets := func(ref string) (string, error) {
+		return map[string]string{"${env:USER}": "weir", "${env:PASS}": "right", "${env:OTHER}": "hush"}[ref], nil
+	}
 	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-512"} {
 		right := functions.Cluster{Address: b.SASLAddress(), SASL: &functions.SASL{Mechanism: mechanism, Username: "${env:USER}", Password: "${env:PASS}"}}
 		wrong := functions.Cluster{Address: b.SASLAddress(), SASL: &functions.SASL{Mechanism: mechanism, Username: "${env:USER}", Password: "${env:OTHER}"}}
 		t.Run(mechanism, func(t *testing.T) {
 			for name, cluster := range map[string]functions.Cluster{"right": right, "wrong": wrong} {
 				in, err := kafkaio.OpenIngress(kafkaio.IngressConfig{
-					Tasks: 1, Secrets: secrets, Ingress: functions.Ingress{ID: "in", Cluster: cluster, Topics: []functions.IngressTopic{{Topic: "guarded"}}},
+					Tasks: 1, Secrets: secrets, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Ingress: functions.Ingress{ID: "in", Cluster: cluster, Topics: []functions.IngressTopic{{Topic: "guarded"}}},
 				})
 				if err != nil {
 					t.Fatal(err)

@@ -71,7 +71,7 @@ func (e *Egress) Lane(id string) (router.Lane, error) {
 // Recover implements router.Lane.
 func (l *Lane) Recover(ctx context.Context, known bool, last uint64, cookie []byte, pending []router.Pending) error {
 	if err := l.recover(ctx, known, last, cookie, pending); err != nil {
-		return fmt.Errorf("recover lane %s: %w", l.id, err)
+		return fmt.Errorf("recover lane %s: %w", l.id, authError(err))
 	}
 	return nil
 }
@@ -120,12 +120,13 @@ func (l *Lane) Cookie() []byte {
 	return l.cookie
 }
 
-// Publish implements router.Lane.
+// Publish implements router.Lane. The commit stands when it returns; a broker of several processes or threads shows it to
+// readers as soon as it has told the partitions, a few milliseconds later.
 func (l *Lane) Publish(ctx context.Context, number uint64, outbox [][]byte) error {
 	if l.cl == nil {
 		panic("kafkaio: Publish before Recover of lane " + l.id)
 	}
-	return l.publish(ctx, number, outbox)
+	return authError(l.publish(ctx, number, outbox))
 }
 
 // Close implements router.Lane.

@@ -223,14 +223,24 @@ func (k *kafka) Transact(t testing.TB, topic string, commit bool, rs ...routerte
 func (k *kafka) Read(t testing.TB, topic string) []routertest.Record {
 	t.Helper()
 	var ends, starts kadm.ListedOffsets
-	within(t, "read ends", func(ctx context.Context) (err error) {
-		if starts, err = k.adm.ListStartOffsets(ctx, topic); err != nil {
-			return err
+	// A commit that was answered becomes visible when the broker has told the partitions.
+	until(t, "see the ends of transactions", func(ctx context.Context) bool {
+		high, err := k.adm.ListEndOffsets(ctx, topic)
+		if err == nil {
+			starts, err = k.adm.ListStartOffsets(ctx, topic)
 		}
-		if ends, err = k.adm.ListCommittedOffsets(ctx, topic); err != nil {
-			return err
+		if err == nil {
+			ends, err = k.adm.ListCommittedOffsets(ctx, topic)
 		}
-		return ends.Error()
+		if err = errors.Join(err, ends.Error(), high.Error()); err != nil {
+			t.Fatal(err)
+		}
+		open := false
+		high.Each(func(o kadm.ListedOffset) {
+			stable, _ := ends.Lookup(topic, o.Partition)
+			open = open || stable.Offset < o.Offset
+		})
+		return !open
 	})
 	from, left := map[int32]kgo.Offset{}, map[int32]int64{}
 	ends.Each(func(o kadm.ListedOffset) {
