@@ -26,14 +26,14 @@ type Config struct {
 	// Compiler is the command line of the compiler child; the directory and the limit are appended. The default is this
 	// executable with CompilerCommand.
 	Compiler       []string
-	CompileTimeout time.Duration // of one module; 30 s
+	CompileTimeout time.Duration // of one module; 60 s
 	CompileMemory  int64         // address space of the child in bytes; 4 GiB, at least 2 GiB
 }
 
 const (
-	defaultCompileTimeout = 30 * time.Second // 30 times what a standard-Go guest takes
-	defaultCompileMemory  = 4 << 30          // a guest of 3.5 MB takes 100 MB, beside what Go's runtime reserves
-	minCompileMemory      = 2 << 30          // at 1 GiB Go's runtime does not start
+	defaultCompileTimeout = time.Minute // 60 times what a standard-Go guest takes on an idle machine
+	defaultCompileMemory  = 4 << 30     // a guest of 3.5 MB takes 100 MB, beside what Go's runtime reserves
+	minCompileMemory      = 2 << 30     // at 1 GiB Go's runtime does not start
 )
 
 // Directories below CacheDir.

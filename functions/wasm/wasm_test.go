@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/weir-run/weir/functions/wasm"
 )
@@ -53,10 +54,13 @@ func build(t testing.TB, name string) []byte {
 	return b
 }
 
+// compileTimeout is for a busy machine and the race detector, under which compiling takes a minute.
+const compileTimeout = 10 * time.Minute
+
 // newEngine opens an engine on the code cache that the tests share.
 func newEngine(t testing.TB) *wasm.Engine {
 	t.Helper()
-	e, err := wasm.New(wasm.Config{CacheDir: filepath.Join(scratch, "cache")})
+	e, err := wasm.New(wasm.Config{CacheDir: filepath.Join(scratch, "cache"), CompileTimeout: compileTimeout})
 	if err != nil {
 		t.Fatal(err)
 	}
