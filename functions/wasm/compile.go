@@ -19,6 +19,7 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
+	"golang.org/x/sys/unix"
 )
 
 // CompilerCommand is the argument that makes an executable the compiler child: its main calls RunCompiler with the
@@ -28,6 +29,9 @@ const CompilerCommand = "__compile-module"
 // compilerMark is in the environment of the child, so that an executable which does not know CompilerCommand, such as a
 // test binary, cannot start children of its own without end.
 const compilerMark = "WEIR_COMPILER"
+
+// compileSeconds of processor time end a child whose parent was killed, and so cannot end it.
+const compileSeconds = 120
 
 // compiled is what the child prints when all went well.
 const compiled = "compiled\n"
@@ -58,6 +62,10 @@ func runCompiler(args []string, stdin io.Reader) error {
 	}
 	if limit > 0 {
 		debug.SetMemoryLimit(limit / 2)
+		seconds := uint64(compileSeconds)
+		if err := unix.Setrlimit(unix.RLIMIT_CPU, &unix.Rlimit{Cur: seconds, Max: seconds}); err != nil {
+			return fmt.Errorf("limit processor time: %w", err)
+		}
 		if err := limitAddressSpace(uint64(limit)); err != nil {
 			return err
 		}
