@@ -16,6 +16,7 @@ import (
 
 	"github.com/weir-run/weir/internal/binary"
 	"github.com/weir-run/weir/internal/kafkabroker"
+	"github.com/weir-run/weir/runtime/jobmanager"
 )
 
 const (
@@ -51,6 +52,10 @@ func TestChargesAreExactAcrossKills(t *testing.T) {
 	for range kills {
 		send(t, client, l.events[:part])
 		l.events = l.events[part:]
+		// Charges of this attempt are out, and most of this part is still to be worked on.
+		if err := server.WaitJob(ctx, "ad-billing", func(v *jobmanager.JobView) bool { return v.Out > 0 }); err != nil {
+			t.Fatal(err)
+		}
 		if err := server.Kill(); err != nil {
 			t.Fatal(err)
 		}

@@ -21,6 +21,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/weir-run/weir/runtime/jobmanager"
 )
 
 const (
@@ -210,20 +212,25 @@ func (s *Server) Deploy(ctx context.Context, dir, job string) error {
 
 // WaitRunning waits until all tasks of a job run.
 func (s *Server) WaitRunning(ctx context.Context, job string) error {
+	return s.WaitJob(ctx, job, func(v *jobmanager.JobView) bool {
+		return v.State == jobmanager.Running && v.Waiting == "" && v.Tasks == v.Parallelism
+	})
+}
+
+// WaitJob waits until the job is as wanted. A job that failed is an error.
+func (s *Server) WaitJob(ctx context.Context, job string, wanted func(*jobmanager.JobView) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	var view struct {
-		State, Waiting, Error string
-		Tasks, Parallelism    int
-	}
-	err := s.wait(ctx, "running "+job, func() (bool, error) {
+	var view jobmanager.JobView
+	err := s.wait(ctx, "as wanted with job "+job, func() (bool, error) {
+		view = jobmanager.JobView{}
 		if err := s.Get(ctx, "/v1/jobs/"+job, &view); err != nil {
 			return false, nil // the job may not be restored yet
 		}
-		if view.State == "failed" || view.State == "suspended" {
+		if view.State == jobmanager.Failed || view.State == jobmanager.Suspended {
 			return false, fmt.Errorf("job %s is %s: %s", job, view.State, view.Error)
 		}
-		return view.State == "running" && view.Waiting == "" && view.Tasks == view.Parallelism, nil
+		return wanted(&view), nil
 	})
 	if err != nil {
 		return fmt.Errorf("%w (last seen: %+v)", err, view)
