@@ -83,6 +83,9 @@ func (l *Lane) recover(ctx context.Context, known bool, last uint64, cookie []by
 	if err := l.initialise(ctx, nobody); err != nil {
 		return err
 	}
+	if err := l.sweep(ctx, pending); err != nil {
+		return err
+	}
 	marker, found, err := l.marker(ctx)
 	switch {
 	case err != nil:
@@ -232,16 +235,19 @@ func (l *Lane) again(ctx context.Context, number uint64, outbox [][]byte) (bool,
 	if err != nil {
 		return false, err
 	}
+	baked, owed := l.base, l.owed
+	if owed == nil {
+		baked, owed = l.Cookie(), []router.Pending{{Number: number, Outbox: outbox}}
+	}
+	if err := l.sweep(ctx, owed); err != nil {
+		return false, err
+	}
 	marker, found, err := l.marker(ctx)
 	switch {
 	case err != nil:
 		return false, err
 	case found && marker > number:
 		return false, fmt.Errorf("%w: marker is %d", router.ErrMarker, marker)
-	}
-	baked, owed := l.base, l.owed
-	if owed == nil {
-		baked, owed = l.Cookie(), []router.Pending{{Number: number, Outbox: outbox}}
 	}
 	if err := l.mend(ctx, baked, owed); err != nil {
 		return false, err

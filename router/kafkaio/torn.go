@@ -72,6 +72,30 @@ func (l *Lane) passed(key partitionKey, base int64, count int32) {
 	}
 }
 
+// sweep writes the end of an aborted transaction into every partition that the lane may have written to. A broker that
+// was killed forgets open transactions without a word in the log: readers would take the next commit of this producer
+// for an abort too, and the next restart would take what it forgot for committed.
+func (l *Lane) sweep(ctx context.Context, pending []router.Pending) error {
+	if !l.e.cfg.Embedded {
+		return nil
+	}
+	for _, p := range pending {
+		if _, err := l.count(ctx, p); err != nil { // learns of their topics
+			return err
+		}
+	}
+	var keys []partitionKey
+	for name, t := range *l.e.topics.Load() {
+		for p := range t.leaders {
+			keys = append(keys, partitionKey{name, int32(p)})
+		}
+	}
+	if err := l.addPartitions(ctx, keys); err != nil {
+		return err
+	}
+	return l.end(ctx, false)
+}
+
 // mend finds which partitions of the pending outboxes are committed. The producer is initialised: nothing is open.
 func (l *Lane) mend(ctx context.Context, baked []byte, pending []router.Pending) error {
 	l.there = nil

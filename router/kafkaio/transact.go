@@ -203,21 +203,25 @@ func (p *outPart) release() {
 // committed; after any error, what happened is known only by the marker.
 func (l *Lane) transact(ctx context.Context) error {
 	if !l.implicit {
-		if err := l.addPartitions(ctx); err != nil {
+		keys := make([]partitionKey, len(l.staged))
+		for n, p := range l.staged {
+			keys[n] = p.partitionKey
+		}
+		if err := l.addPartitions(ctx, keys); err != nil {
 			return err
 		}
 	}
 	if err := l.send(ctx); err != nil {
 		return err
 	}
-	return l.end(ctx)
+	return l.end(ctx, true)
 }
 
 // addPartitions names the partitions of the transaction to its coordinator.
-func (l *Lane) addPartitions(ctx context.Context) error {
+func (l *Lane) addPartitions(ctx context.Context, keys []partitionKey) error {
 	byTopic := map[string][]int32{}
-	for _, p := range l.staged {
-		byTopic[p.topic] = append(byTopic[p.topic], p.id)
+	for _, key := range keys {
+		byTopic[key.topic] = append(byTopic[key.topic], key.id)
 	}
 	for n := 1; ; n++ {
 		req := kmsg.NewPtrAddPartitionsToTxnRequest()
@@ -251,11 +255,11 @@ func (l *Lane) addPartitions(ctx context.Context) error {
 	}
 }
 
-// end commits the transaction. The request is repeated until an answer comes: to a broker that has committed it already,
-// it is the same commit.
-func (l *Lane) end(ctx context.Context) error {
+// end commits or aborts the transaction. The request is repeated until an answer comes: to a broker that has done it
+// already, it is the same request.
+func (l *Lane) end(ctx context.Context, commit bool) error {
 	req := kmsg.NewPtrEndTxnRequest()
-	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = l.id, l.who.id, l.who.epoch, true
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = l.id, l.who.id, l.who.epoch, commit
 	for n := 1; ; n++ {
 		resp, err := request[*kmsg.EndTxnResponse](ctx, l.cl, req)
 		if err == nil {
@@ -268,7 +272,7 @@ func (l *Lane) end(ctx context.Context) error {
 			return nil
 		}
 		if err := retry(ctx, n, err); err != nil {
-			return fmt.Errorf("commit the transaction: %w", err)
+			return fmt.Errorf("end the transaction: %w", err)
 		}
 	}
 }
