@@ -11,6 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -26,6 +27,8 @@ type Config struct {
 	Release Release
 	// Invoke serves /in/ and /n/; nil answers 404.
 	Invoke http.Handler
+	// Log gets what goes wrong beside a request that went well; nil discards it.
+	Log *slog.Logger
 	// Metrics serves /metrics; nil answers 404.
 	Metrics http.Handler
 }
@@ -67,6 +70,9 @@ func New(cfg Config, controller Controller) (*API, error) {
 		controller: controller,
 		ended:      make(chan struct{}),
 		mux:        &verbMux{ServeMux: http.NewServeMux(), verbs: map[string]map[string]http.HandlerFunc{}},
+	}
+	if cfg.Log == nil {
+		a.cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	config := huma.DefaultConfig("Weir control API", cfg.Release.Version)
 	config.Info.Description = "Deploy, watch and change jobs of stateful functions."

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -76,8 +77,47 @@ func (a *API) deploy(ctx context.Context, in *deployInput) (*body[jobmanager.Dep
 		if err := a.complete(ctx, in.Job, job); err != nil {
 			return jobmanager.DeployedView{}, err
 		}
-		return a.controller.Deploy(ctx, job, jobmanager.DeployOptions{DryRun: in.DryRun})
+		view, err := a.controller.Deploy(ctx, job, jobmanager.DeployOptions{DryRun: in.DryRun})
+		if err == nil && !in.DryRun {
+			a.sweep(ctx)
+		}
+		return view, err
 	})
+}
+
+// unusedAge is how long a module that no version names is kept: a client uploads, and deploys in a later request.
+const unusedAge = time.Hour
+
+// sweep removes modules of versions that are gone. The deployment has succeeded whether or not that works.
+func (a *API) sweep(ctx context.Context) {
+	keep, err := a.used(ctx)
+	if err == nil {
+		err = a.cfg.Modules.Sweep(keep, time.Now().Add(-unusedAge))
+	}
+	if err != nil {
+		a.cfg.Log.Warn("unused modules are not removed", "err", err)
+	}
+}
+
+// used are the digests that any version of any job names.
+func (a *API) used(ctx context.Context) (map[string]bool, error) {
+	jobs, err := a.controller.Jobs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keep := map[string]bool{}
+	for i := range jobs {
+		versions, err := a.controller.Versions(ctx, jobs[i].Name)
+		if err != nil {
+			return nil, err
+		}
+		for v := range versions {
+			for m := range versions[v].Spec.Modules {
+				keep[versions[v].Spec.Modules[m].Digest] = true
+			}
+		}
+	}
+	return keep, nil
 }
 
 // decodeJob reads the body of a deployment.

@@ -122,7 +122,7 @@ func (d *developer) loop(ctx context.Context) error {
 		return err
 	}
 	for {
-		if err := d.refresh(ctx, w); err != nil {
+		if err := d.refresh(ctx, w); err != nil && ctx.Err() == nil {
 			report(d.err, d.colour(), err)
 			d.line("broken", "waiting for a change in "+d.shown(d.folder))
 		}
@@ -205,12 +205,20 @@ func (d *developer) refresh(ctx context.Context, w *watcher) error {
 			w.ignore[p.modules[i].file] = true
 		}
 	}
-	all, err := p.build(ctx, d.shell)
+	var all []built
+	err = d.during("compiling "+p.modules[0].name(), func() error {
+		all, err = p.build(ctx, d.shell)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	compiled := time.Now()
-	done, err := d.api.deploy(ctx, p, false)
+	var done deployed
+	err = d.during("preparing "+p.modules[0].name(), func() error {
+		done, err = d.api.deploy(ctx, p, false)
+		return err
+	})
 	if err != nil {
 		return err
 	}

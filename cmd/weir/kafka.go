@@ -54,6 +54,9 @@ func dialAny(ctx context.Context, addresses string) error {
 		}
 		reason = err
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	return &failure{
 		code: exitUnreachable, what: fmt.Sprintf("cannot reach the broker at %s: %v", addresses, reason),
 		todo: []string{"name another with --kafka host:port"},

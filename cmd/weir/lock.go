@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // lockName is the file in a data directory that its process holds locked. The lock ends with the process, however it
@@ -26,7 +27,7 @@ func lock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	err = hold(file)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		err = held(dir, file)
 	} else if err == nil {
@@ -37,6 +38,22 @@ func lock(dir string) (*os.File, error) {
 		return nil, err
 	}
 	return file, nil
+}
+
+const (
+	// lockPatience is how long a process that was just killed may take until the system has let go of its lock.
+	lockPatience = 2 * time.Second
+	lockRetry    = 10 * time.Millisecond
+)
+
+// hold locks the file, or returns EWOULDBLOCK when another process keeps it.
+func hold(file *os.File) error {
+	for deadline := time.Now().Add(lockPatience); ; time.Sleep(lockRetry) {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // held says who holds a data directory.

@@ -23,7 +23,7 @@ var scaffold embed.FS
 const sdkFolder = "weir-sdk"
 
 // guestGo is the language version of a scaffold, that of the SDK in it.
-const guestGo = "1.26"
+const guestGo = "1.26.0"
 
 // projectName is a name that fits a folder, a Go module and a function type alike.
 var projectName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)

@@ -16,7 +16,7 @@ func offline(t *testing.T) []string {
 	environment := slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		return strings.HasPrefix(entry, "GOFLAGS=") || strings.HasPrefix(entry, "GOPROXY=") || strings.HasPrefix(entry, "GOMODCACHE=")
 	})
-	return append(environment, "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off", "GOMODCACHE="+t.TempDir())
+	return append(environment, "GOFLAGS=", "GOPROXY=off", "GOWORK=off", "GOMODCACHE="+t.TempDir())
 }
 
 func TestAScaffoldBuildsAndPassesItsTestWithNothingButGo(t *testing.T) {

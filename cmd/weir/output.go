@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 )
@@ -59,6 +60,9 @@ func (t *table) row(cells ...any) {
 
 // printable is text as it is, or quoted when it holds what a terminal would obey.
 func printable(text string) string {
+	if !utf8.ValidString(text) {
+		return strconv.Quote(text)
+	}
 	for _, r := range text {
 		if !strconv.IsPrint(r) {
 			return strconv.Quote(text)

@@ -49,6 +49,7 @@ func (s *shell) openProcess(set *settings, log *slog.Logger, w wiring) (_ *proce
 		},
 		Invoke:  invoke,
 		Metrics: p.node.Metrics,
+		Log:     log,
 	}, p.node.Controller)
 	if err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ const maxWatched = 1000
 // not count.
 type watcher struct {
 	notify *fsnotify.Watcher
-	ignore map[string]bool // absolute paths of modules that are built
+	ignore map[string]bool // absolute paths of modules that are built; also what begins with one, as compilers' temporary files do
 }
 
 func watch(folder string, made []string) (*watcher, error) {
@@ -86,7 +86,12 @@ func (w *watcher) wait(ctx context.Context) error {
 }
 
 func (w *watcher) counts(event fsnotify.Event) bool {
-	return event.Op != fsnotify.Chmod && !w.ignore[event.Name] && !hiddenName(event.Name) && !strings.HasSuffix(event.Name, "~")
+	for file := range w.ignore {
+		if strings.HasPrefix(event.Name, file) {
+			return false
+		}
+	}
+	return event.Op != fsnotify.Chmod && !hiddenName(event.Name) && !strings.HasSuffix(event.Name, "~")
 }
 
 func hiddenName(path string) bool { return strings.HasPrefix(filepath.Base(path), ".") }
