@@ -206,6 +206,9 @@ func (l *Lane) publish(ctx context.Context, number uint64, outbox [][]byte) erro
 		case ctx.Err() != nil, isAuth(err) && !errors.Is(err, router.ErrRefused), fenced(err), try == transactTries:
 			return err
 		case errors.Is(err, router.ErrRefused):
+			if record := (*router.Refused)(nil); errors.As(err, &record) {
+				record.Number = number
+			}
 			// The transaction's first records are taken back, so that they do not hold back readers.
 			return errors.Join(err, l.initialise(ctx, l.who))
 		case errors.As(err, &split):

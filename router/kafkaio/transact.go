@@ -109,7 +109,7 @@ func (l *Lane) stage(ctx context.Context, number uint64, outbox [][]byte) error 
 			}
 			t, err := l.topic(ctx, r.Topic)
 			if err != nil {
-				return fmt.Errorf("%w: record %d to topic %s: %w", router.ErrRefused, index, r.Topic, err)
+				return &router.Refused{Number: number, Record: int(index), Topic: string(r.Topic), Err: err}
 			}
 			key := partitionKey{t.name, l.partition(t, r, number)}
 			if !there[key] {
@@ -460,5 +460,5 @@ func (l *Lane) sort(p *outPart, rp kmsg.ProduceResponseTopicPartition, err error
 			break
 		}
 	}
-	return fmt.Errorf("%w: record %d to topic %s: %w", router.ErrRefused, index, p.topic, err)
+	return &router.Refused{Record: int(index), Topic: p.topic, Err: err}
 }
