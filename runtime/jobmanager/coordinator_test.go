@@ -69,73 +69,74 @@ type line struct {
 	want string
 }
 
+var scripts = map[string]struct {
+	interval time.Duration
+	workers  []string
+	lines    []line
+}{
+	"an urgent want is cut at once, a change within a second": {0, []string{"a"}, []line{
+		{0, wanted{urgent: true}, "trigger:1"},
+		{1, ack("a", 1), "commit:1"},
+		{1, committed{number: 7}, "complete:1"},
+		{5, wanted{}, "wake:1005"},
+		{1005, ticked{}, "trigger:2"},
+	}},
+	"nothing is triggered while nothing changes": {10 * time.Millisecond, []string{"a"}, []line{
+		{0, ticked{}, ""},
+		{500, ticked{}, ""},
+	}},
+	"a fixed interval is kept": {10 * time.Millisecond, []string{"a"}, []line{
+		{0, wanted{}, "trigger:1"},
+		{1, ack("a", 1), "commit:1"},
+		{2, committed{number: 1}, "complete:1"},
+		{3, wanted{urgent: true}, "wake:10"},
+		{10, ticked{}, "trigger:2"},
+	}},
+	"an epoch needs every worker, and a stale acknowledgement changes nothing": {0, []string{"a", "b"}, []line{
+		{0, wanted{urgent: true}, "trigger:1"},
+		{1, ack("a", 1), ""},
+		{1, ack("a", 1), ""},
+		{1, ack("b", 0), ""},
+		{2, ack("b", 1), "commit:1"},
+	}},
+	"no epoch is cut while one is undecided or a lane owes one": {0, []string{"a"}, []line{
+		{0, wanted{urgent: true}, "trigger:1"},
+		{1, wanted{urgent: true}, ""},
+		{2, ack("a", 1, "x", "y"), "commit:1"},
+		{2, committed{number: 9}, "complete:1"},
+		{3, published{lane: "x", number: 9}, ""},
+		{4, published{lane: "y", number: 8}, ""},
+		{5, published{lane: "y", number: 9}, "trigger:2"},
+	}},
+	"publications are settled once the job is idle": {0, []string{"a"}, []line{
+		{0, wanted{urgent: true}, "trigger:1"},
+		{1, ack("a", 1, "x"), "commit:1"},
+		{1, committed{number: 1}, "complete:1"},
+		{2, published{lane: "x", number: 1}, "wake:1000"},
+		{1000, ticked{}, "settle"},
+		{1000, settled{}, ""},
+	}},
+	"a failed epoch is tried again after a pause, and too many end the attempt": {0, []string{"a"}, []line{
+		{0, wanted{urgent: true}, "trigger:1"},
+		{1, refuse("a", 1), "abort:1 wake:100"},
+		{2, ack("a", 1), "wake:100"},
+		{100, ticked{}, "trigger:2"},
+		{101, refuse("a", 2), "abort:2 wake:300"},
+	}},
+	"a final epoch is the last": {0, []string{"a"}, []line{
+		{0, asked{ask{final: true}}, "trigger:1"},
+		{1, ack("a", 1, "x"), "commit:1"},
+		{1, committed{number: 1}, "complete:1"},
+		{2, wanted{urgent: true}, ""},
+		{3, published{lane: "x", number: 1}, ""},
+	}},
+	"a final epoch that fails ends the attempt": {0, []string{"a"}, []line{
+		{0, asked{ask{final: true}}, "trigger:1"},
+		{1, refuse("a", 1), "giveUp"},
+	}},
+}
+
 func TestCoordinatorScripts(t *testing.T) {
-	scripts := map[string]struct {
-		interval time.Duration
-		workers  []string
-		lines    []line
-	}{
-		"an urgent want is cut at once, a change within a second": {0, []string{"a"}, []line{
-			{0, wanted{urgent: true}, "trigger:1"},
-			{1, ack("a", 1), "commit:1"},
-			{1, committed{number: 7}, "complete:1"},
-			{5, wanted{}, "wake:1005"},
-			{1005, ticked{}, "trigger:2"},
-		}},
-		"nothing is triggered while nothing changes": {10 * time.Millisecond, []string{"a"}, []line{
-			{0, ticked{}, ""},
-			{500, ticked{}, ""},
-		}},
-		"a fixed interval is kept": {10 * time.Millisecond, []string{"a"}, []line{
-			{0, wanted{}, "trigger:1"},
-			{1, ack("a", 1), "commit:1"},
-			{2, committed{number: 1}, "complete:1"},
-			{3, wanted{urgent: true}, "wake:10"},
-			{10, ticked{}, "trigger:2"},
-		}},
-		"an epoch needs every worker, and a stale acknowledgement changes nothing": {0, []string{"a", "b"}, []line{
-			{0, wanted{urgent: true}, "trigger:1"},
-			{1, ack("a", 1), ""},
-			{1, ack("a", 1), ""},
-			{1, ack("b", 0), ""},
-			{2, ack("b", 1), "commit:1"},
-		}},
-		"no epoch is cut while one is undecided or a lane owes one": {0, []string{"a"}, []line{
-			{0, wanted{urgent: true}, "trigger:1"},
-			{1, wanted{urgent: true}, ""},
-			{2, ack("a", 1, "x", "y"), "commit:1"},
-			{2, committed{number: 9}, "complete:1"},
-			{3, published{lane: "x", number: 9}, ""},
-			{4, published{lane: "y", number: 8}, ""},
-			{5, published{lane: "y", number: 9}, "trigger:2"},
-		}},
-		"publications are settled once the job is idle": {0, []string{"a"}, []line{
-			{0, wanted{urgent: true}, "trigger:1"},
-			{1, ack("a", 1, "x"), "commit:1"},
-			{1, committed{number: 1}, "complete:1"},
-			{2, published{lane: "x", number: 1}, "wake:1000"},
-			{1000, ticked{}, "settle"},
-			{1000, settled{}, ""},
-		}},
-		"a failed epoch is tried again after a pause, and too many end the attempt": {0, []string{"a"}, []line{
-			{0, wanted{urgent: true}, "trigger:1"},
-			{1, refuse("a", 1), "abort:1 wake:100"},
-			{2, ack("a", 1), "wake:100"},
-			{100, ticked{}, "trigger:2"},
-			{101, refuse("a", 2), "abort:2 wake:300"},
-		}},
-		"a final epoch is the last": {0, []string{"a"}, []line{
-			{0, asked{ask{final: true}}, "trigger:1"},
-			{1, ack("a", 1, "x"), "commit:1"},
-			{1, committed{number: 1}, "complete:1"},
-			{2, wanted{urgent: true}, ""},
-			{3, published{lane: "x", number: 1}, ""},
-		}},
-		"a final epoch that fails ends the attempt": {0, []string{"a"}, []line{
-			{0, asked{ask{final: true}}, "trigger:1"},
-			{1, refuse("a", 1), "giveUp"},
-		}},
-	}
 	for name, sc := range scripts {
 		t.Run(name, func(t *testing.T) {
 			s := newScript(sc.interval, sc.workers...)

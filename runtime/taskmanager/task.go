@@ -113,8 +113,7 @@ func (t *task) run(ctx context.Context) error {
 	return nil
 }
 
-// turn is one round of the loop, in the order of DESIGN section 3: control, frames of other tasks, due retries, ingress,
-// one batch per module, flush.
+// turn is one round of the loop: control, frames of other tasks, due retries, ingress, one batch per module, flush.
 func (t *task) turn() error {
 	t.obey()
 	if err := t.receive(); err != nil {
