@@ -132,7 +132,7 @@ func (b *batch) seal(p producer, sequence int32) {
 	be.PutUint64(b.sent[43:], uint64(p.id))
 	be.PutUint16(b.sent[51:], uint16(p.epoch))
 	be.PutUint32(b.sent[53:], uint32(sequence))
-	be.PutUint32(b.sent[17:], crc32.Checksum(b.sent[21:], castagnoli))
+	be.PutUint32(b.sent[17:], crc32c(b.sent[21:]))
 }
 
 // batchView is a record batch as the broker holds it.
@@ -164,7 +164,7 @@ func parseBatch(b []byte, v *batchView) (int, error) {
 	b = b[:n]
 	delta := int32(be.Uint32(b[23:]))
 	v.base, v.count = int64(be.Uint64(b)), int32(be.Uint32(b[57:]))
-	if b[16] != 2 || delta < 0 || v.base < 0 || v.count < 0 || crc32.Checksum(b[21:], castagnoli) != be.Uint32(b[17:]) {
+	if b[16] != 2 || delta < 0 || v.base < 0 || v.count < 0 || crc32c(b[21:]) != be.Uint32(b[17:]) {
 		return 0, errBatch
 	}
 	v.next = v.base + int64(delta) + 1
@@ -222,3 +222,5 @@ func takeBytes(b []byte) (v, rest []byte, ok bool) {
 	}
 	return b[:n:n], b[n:], true
 }
+
+func crc32c(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }

@@ -3,6 +3,7 @@
 package kafkaio_test
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -45,6 +46,7 @@ func TestContractsHoldOnApacheKafka(t *testing.T) {
 		t.Run(g.version, func(t *testing.T) {
 			b := broker(t, g.version, g.port)
 			k := newKafka(t, b.Address())
+			t.Run("PartitionsAdded", func(t *testing.T) { partitionsAdded(t, k) })
 			t.Run("Credentials", func(t *testing.T) { credentials(t, b, k) })
 			t.Run("Ingress", func(t *testing.T) { routertest.TestIngress(t, k, k.ingress) })
 			t.Run("Egress", func(t *testing.T) { routertest.TestEgress(t, k, k.egress(false)) })
@@ -77,5 +79,32 @@ func credentials(t *testing.T, b *kafkabroker.Broker, k *kafka) {
 				checkLane(t, name, e)
 			}
 		})
+	}
+}
+
+// partitionsAdded wants partitions that appear while an ingress reads to be found and read from their beginning.
+func partitionsAdded(t *testing.T, k *kafka) {
+	k.Create(t, "grows", 1)
+	k.Write(t, "grows", routertest.Record{Value: []byte("0")})
+	in, err := kafkaio.OpenIngress(kafkaio.IngressConfig{
+		Tasks: 1, Ingress: functions.Ingress{ID: "in", Cluster: k.cluster(), Start: functions.Start{Type: "latest"}, Topics: []functions.IngressTopic{{Topic: "grows"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel, done := run(t, in)
+	until(t, "settle", func(context.Context) bool {
+		_, settled := in.Positions()
+		return settled
+	})
+	k.Grow(t, "grows", 3)
+	k.Write(t, "grows", routertest.Record{Partition: 1, Value: []byte("1")}, routertest.Record{Partition: 2, Value: []byte("2")})
+	drain(t, in, done, 2)
+	if p, _ := in.Positions(); len(p) != 3 {
+		t.Errorf("positions %v, want 3", p)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 }

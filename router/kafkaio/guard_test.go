@@ -1,0 +1,188 @@
+package kafkaio_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"testing"
+
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/router/kafkaio"
+	"github.com/weir-run/weir/router/routertest"
+)
+
+func embedded(t *testing.T, dir, address string) *kafkaio.Embedded {
+	t.Helper()
+	var b *kafkaio.Embedded
+	within(t, "start embedded broker", func(ctx context.Context) (err error) {
+		b, err = kafkaio.StartEmbedded(ctx, kafkaio.EmbeddedConfig{Dir: dir, Address: address})
+		return err
+	})
+	t.Cleanup(b.Close)
+	return b
+}
+
+func TestEmbeddedBrokerClosesOnlyTheConnectionOfABadFrame(t *testing.T) {
+	b := embedded(t, t.TempDir(), "127.0.0.1:0")
+	k := newKafka(t, b.Address())
+	k.Create(t, "kept", 1)
+	frame := func(size uint32, key, version int16) []byte {
+		f := binary.BigEndian.AppendUint32(nil, size)
+		f = binary.BigEndian.AppendUint16(f, uint16(key))
+		return append(binary.BigEndian.AppendUint16(f, uint16(version)), bytes.Repeat([]byte{1}, 100)...)
+	}
+	for name, f := range map[string][]byte{
+		"UnknownAPI":      frame(50, 999, 0),
+		"NegativeAPI":     frame(50, -1, 0),
+		"NegativeVersion": frame(50, 3, -2),
+		"FutureVersion":   frame(50, 3, 1000),
+		"Huge":            frame(1<<31, 0, 3),
+		"Tiny":            frame(2, 0, 3),
+		"HTTP":            []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := net.Dial("tcp", b.Address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := c.Write(f); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(c); len(got) > 0 {
+				t.Errorf("the broker answered %x, %v", got, err)
+			}
+			k.Write(t, "kept", routertest.Record{Value: []byte(name)})
+		})
+	}
+	if got := k.Read(t, "kept"); len(got) != 7 {
+		t.Errorf("%d records were kept, want 7", len(got))
+	}
+}
+
+func TestEmbeddedBrokerComesBackWithItsData(t *testing.T) {
+	dir := t.TempDir()
+	first := embedded(t, dir, "127.0.0.1:0")
+	k := newKafka(t, first.Address())
+	k.Create(t, "kept", 2)
+	k.Write(t, "kept", numberedValues(10, 2)...)
+	first.Close()
+	second := embedded(t, dir, first.Address()) // a fixed port is what other clients know
+	if got := newKafka(t, second.Address()).Read(t, "kept"); len(got) != 10 {
+		t.Errorf("%d records came back, want 10", len(got))
+	}
+}
+
+func numberedValues(n, partitions int) []routertest.Record {
+	var r []routertest.Record
+	for i := range n {
+		r = append(r, routertest.Record{Partition: int32(i % partitions), Value: fmt.Append(nil, i)})
+	}
+	return r
+}
+
+func TestEmbeddedBrokerTakesLoopbackAddressesOnly(t *testing.T) {
+	for _, address := range []string{"0.0.0.0:0", ":0", "192.0.2.1:9092"} {
+		if b, err := kafkaio.StartEmbedded(t.Context(), kafkaio.EmbeddedConfig{Dir: t.TempDir(), Address: address}); err == nil {
+			b.Close()
+			t.Errorf("it listens on %s", address)
+		}
+	}
+}
+
+func TestEmbeddedBrokerNamesAPortInUse(t *testing.T) {
+	b := embedded(t, t.TempDir(), "127.0.0.1:0")
+	other, err := kafkaio.StartEmbedded(t.Context(), kafkaio.EmbeddedConfig{Dir: t.TempDir(), Address: b.Address()})
+	if err == nil {
+		other.Close()
+		t.Fatal("two brokers share a port")
+	}
+	if !bytes.Contains([]byte(err.Error()), []byte(b.Address())) {
+		t.Errorf("error %v does not name %s", err, b.Address())
+	}
+}
+
+func TestClientDoesWhatTheCommandLineAsks(t *testing.T) {
+	_, k := fake(t)
+	c, err := kafkaio.OpenClient(functions.Cluster{Address: k.address}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	within(t, "ask", func(ctx context.Context) error {
+		if err := c.Create(ctx, "clicks", 3, map[string]string{"retention.ms": "60000"}); err != nil {
+			return err
+		}
+		if err := c.Create(ctx, "clicks", 3, nil); err == nil {
+			t.Error("a topic was created twice")
+		}
+		there, near, err := c.Exists(ctx, "click")
+		if err != nil {
+			return err
+		}
+		if there || !slices.Equal(near, []string{"clicks"}) {
+			t.Errorf("click: %v, near %v", there, near)
+		}
+		for n := range 9 {
+			partition, offset, err := c.Produce(ctx, &kafkaio.ProducedRecord{
+				Topic: "clicks", Partition: int32(n % 3), Key: []byte("k"), Value: fmt.Append(nil, n), Headers: []router.Header{{Key: "h", Value: []byte("v")}},
+			})
+			if err != nil {
+				return err
+			}
+			if partition != int32(n%3) || offset != int64(n/3) {
+				t.Errorf("record %d is at %d[%d]", n, partition, offset)
+			}
+		}
+		home, _, err := c.Produce(ctx, &kafkaio.ProducedRecord{Topic: "clicks", Partition: -1, Key: []byte("k"), Value: []byte("9")})
+		if err != nil {
+			return err
+		}
+		if again, _, err := c.Produce(ctx, &kafkaio.ProducedRecord{Topic: "clicks", Partition: -1, Key: []byte("k"), Value: []byte("10")}); err != nil || again != home {
+			t.Errorf("one key is in partitions %d and %d: %v", home, again, err)
+		}
+		d, err := c.Describe(ctx, "clicks")
+		if err != nil {
+			return err
+		}
+		if len(d.Partitions) != 3 || d.Configs["retention.ms"] != "60000" || d.Partitions[home].End != 5 {
+			t.Errorf("described as %+v", d)
+		}
+		if _, err := c.Describe(ctx, "absent"); !errors.Is(err, router.ErrUnknownTopic) {
+			t.Errorf("describe of an absent topic: %v", err)
+		}
+		k.Transact(t, "clicks", false, routertest.Record{Value: []byte("aborted")})
+		for _, one := range []struct {
+			what kafkaio.Consumption
+			want int
+		}{
+			{kafkaio.Consumption{Topic: "clicks", Partition: -1, Offset: kafkaio.FromStart}, 11},
+			{kafkaio.Consumption{Topic: "clicks", Partition: -1, Offset: kafkaio.FromStart, Uncommitted: true}, 12},
+			{kafkaio.Consumption{Topic: "clicks", Partition: -1, Offset: kafkaio.FromStart, Count: 4}, 4},
+			{kafkaio.Consumption{Topic: "clicks", Partition: -1, Offset: kafkaio.FromStart, Count: 11, Follow: true}, 11},
+			{kafkaio.Consumption{Topic: "clicks", Partition: -1, Offset: kafkaio.FromEnd}, 0},
+			{kafkaio.Consumption{Topic: "clicks", Partition: home, Offset: 2}, 3},
+		} {
+			n := 0
+			if err := c.Consume(ctx, one.what, func(r *kafkaio.ConsumedRecord) error {
+				n++
+				if string(r.Key) != "k" && !one.what.Uncommitted {
+					t.Errorf("record %+v", r)
+				}
+				return nil
+			}); err != nil {
+				return err
+			}
+			if n != one.want {
+				t.Errorf("%+v: %d records, want %d", one.what, n, one.want)
+			}
+		}
+		return nil
+	})
+}
