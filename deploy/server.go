@@ -35,7 +35,7 @@ type Server struct {
 // that name a loopback host are answered, and none that a web page of another origin sent: a browser must not become a
 // way in.
 func Listen(address string, insecure bool, handler http.Handler, log *slog.Logger) (*Server, error) {
-	loopback, err := isLoopback(address)
+	loopback, err := IsLoopback(address)
 	if err != nil {
 		return nil, err
 	}
@@ -104,8 +104,8 @@ func (s *Server) Close() error { return s.listener.Close() }
 // OnShutdown has f called when Run begins to drain; an API's EndStreams belongs here. Call it before Run.
 func (s *Server) OnShutdown(f func()) { s.http.RegisterOnShutdown(f) }
 
-// isLoopback says whether an address of the form host:port can be reached from this machine alone.
-func isLoopback(address string) (bool, error) {
+// IsLoopback says whether an address of the form host:port can be reached from this machine alone.
+func IsLoopback(address string) (bool, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false, fmt.Errorf("listen address %q: want host:port", address)

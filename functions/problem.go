@@ -80,6 +80,16 @@ func (s *source) at(path string) place {
 	}
 }
 
+// Place is where the part of the job with this path stands in its source, as file:line:column; empty for a job that has no
+// source. Paths are those of Problem.
+func (j *Job) Place(path string) string {
+	if j.source == nil {
+		return ""
+	}
+	where := j.source.at(path)
+	return fmt.Sprintf("%s:%d:%d", j.source.file, where.line, where.column)
+}
+
 // findings collects problems up to a bound.
 type findings struct {
 	source   *source

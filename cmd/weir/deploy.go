@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,7 +114,7 @@ func (c *client) deploy(ctx context.Context, p *plan, dryRun bool) (deployed, er
 	d.job = job
 	path := route("v1", "jobs", job.Name)
 	if err := c.send(ctx, http.MethodPut, path+"?dryRun=true", job, &d.DeployedView); err != nil {
-		return d, err
+		return d, placed(job, err)
 	}
 	if dryRun {
 		return d, nil
@@ -132,6 +133,40 @@ func (c *client) deploy(ctx context.Context, p *plan, dryRun bool) (deployed, er
 		d.Waiting = fmt.Sprintf("the job is %s: %s", view.State, view.Error)
 	}
 	return d, nil
+}
+
+// placed adds to a refusal because of a topic where module.yaml names that topic: the server has not seen the file.
+func placed(job *functions.Job, err error) error {
+	var p *router.Problem
+	if !errors.As(err, &p) || p.Type != "unknown-topic" {
+		return err
+	}
+	mentions := func(topic string) bool { return topic != "" && strings.Contains(p.Detail, fmt.Sprintf("%q", topic)) }
+	for i := range job.Ingresses {
+		for t := range job.Ingresses[i].Topics {
+			if mentions(job.Ingresses[i].Topics[t].Topic) {
+				return at(job.Place(fmt.Sprintf("ingresses[%d].topics[%d].topic", i, t)), p)
+			}
+		}
+	}
+	for i := range job.Egresses {
+		if slices.ContainsFunc(job.Egresses[i].Topics, mentions) {
+			return at(job.Place(fmt.Sprintf("egresses[%d]", i)), p)
+		}
+	}
+	return err
+}
+
+func at(place string, p *router.Problem) error {
+	if place == "" {
+		return p
+	}
+	what, todo, _ := strings.Cut(p.Detail, "; ")
+	f := &failure{code: exitFailed, what: place + ": " + what}
+	if todo != "" {
+		f.todo = append(f.todo, todo)
+	}
+	return f
 }
 
 // upload sends a module unless the server has it.

@@ -87,7 +87,7 @@ func (s *shell) describeJob(ctx context.Context, api *client, name string) error
 			t.row("version", fmt.Sprintf("%d  %s%s", v.Version, clock(v.CreatedAt), mark(v.Current)))
 		}
 		for _, e := range d.Events {
-			t.row("event", fmt.Sprintf("%s  %s %s", clock(e.Time), e.Kind, e.Detail))
+			t.row("event", strings.TrimSpace(fmt.Sprintf("%s  %s %s", clock(e.Time), e.Kind, e.Detail)))
 		}
 	})
 }
@@ -115,12 +115,19 @@ func (s *shell) change(verb, short, long, done string) *cobra.Command {
 			}
 			var job jobmanager.JobView
 			err = s.during("waiting for "+args[0]+" to "+verb, func() error {
-				return api.post(ctx, verbRoute(args[0], verb), nil, &job)
+				if err := api.post(ctx, verbRoute(args[0], verb), nil, &job); err != nil {
+					return err
+				}
+				job, err = api.settled(ctx, settleTimeout, args[0])
+				return err
 			})
 			if err != nil {
 				return err
 			}
 			return s.show(job, func(t *table) {
+				if job.Waiting != "" {
+					defer t.row("waiting", job.Waiting)
+				}
 				t.row(done, fmt.Sprintf("%s version %d, %s, checkpoint %s", job.Name, job.Version, job.State, count(job.Checkpoint)))
 			})
 		},

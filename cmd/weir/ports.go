@@ -25,3 +25,12 @@ func portFailure(err error, address, flag string) error {
 	}
 	return err
 }
+
+// private is ErrNotLoopback for an address that others can reach, unless that is accepted.
+func private(address string, insecure bool) error {
+	loopback, err := deploy.IsLoopback(address)
+	if err == nil && !loopback && !insecure {
+		err = deploy.ErrNotLoopback
+	}
+	return err
+}

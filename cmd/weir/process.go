@@ -34,6 +34,9 @@ func (s *shell) openProcess(set *settings, log *slog.Logger, w wiring) (_ *proce
 		return nil, fmt.Errorf("start: %w", err)
 	}
 	front := httpio.Config{Address: set.DataPlane, InsecureListen: set.InsecureListen, Log: log}
+	if err := private(set.DataPlane, set.InsecureListen); err != nil {
+		return nil, portFailure(err, set.DataPlane, "--data-plane")
+	}
 	if p.dataPlane, err = httpio.New(front, p.node.Dispatch); err != nil {
 		return nil, portFailure(err, set.DataPlane, "--data-plane")
 	}

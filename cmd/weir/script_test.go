@@ -246,6 +246,31 @@ func TestAProblemOfTheServerIsShownWithWhatToDo(t *testing.T) {
 	}
 }
 
+func TestATopicThatDoesNotExistIsShownWhereItIsNamed(t *testing.T) {
+	s := newStage(t)
+	write(t, s.dir, "topics.yaml", `kind: weir.v1/module
+spec: {file: counter.wasm}
+---
+kind: io.statefun.kafka.v1/ingress
+spec:
+  id: clicks
+  address: broker:9092
+  consumerGroupId: counter
+  topics:
+    - topic: click
+      targets: [example/counter]
+`)
+	s.controller.Refuse = &router.Problem{
+		Status: http.StatusUnprocessableEntity, Type: "unknown-topic", Title: "a topic does not exist",
+		Detail: `topic "click" does not exist on broker:9092; the broker has "clicks"`,
+	}
+	code, _, stderr := s.run(t.Context(), []string{"weir", "deploy", "topics.yaml"})
+	want := "error: topics.yaml:10:14: topic \"click\" does not exist on broker:9092\n  the broker has \"clicks\"\n"
+	if code != exitFailed || stderr != want {
+		t.Errorf("exit %d, stderr:\n%s", code, stderr)
+	}
+}
+
 func TestOnlyATerminalGetsColourAndNotWithNoColor(t *testing.T) {
 	s := newStage(t)
 	for _, c := range []struct {

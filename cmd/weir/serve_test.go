@@ -168,6 +168,7 @@ func TestAServerThatCannotStartSaysWhyAndWhatToChange(t *testing.T) {
 		{"control port in use", []string{"--listen", taken.Addr().String()}, []string{"is in use", taken.Addr().String(), "--listen"}},
 		{"data plane port in use", []string{"--data-plane", taken.Addr().String()}, []string{"is in use", "--data-plane"}},
 		{"others can reach it", []string{"--listen", "0.0.0.0:0"}, []string{"--listen 0.0.0.0:0", "--insecure-listen"}},
+		{"others can reach the data plane", []string{"--data-plane", ":0"}, []string{"--data-plane :0", "--insecure-listen"}},
 		{"data directory in use", []string{"--data", "held"}, []string{"held is in use by process", "--data"}},
 		{"data directory is a file", []string{"--data", "file"}, []string{"data directory", "file"}},
 	} {
