@@ -23,6 +23,8 @@ const (
 	embeddedRetention = "604800000"
 	// embeddedSegmentBytes lets retention free what is old: only whole segments go.
 	embeddedSegmentBytes = "67108864"
+	// embeddedPartitions is what a topic gets that a client creates by using it.
+	embeddedPartitions = 4
 	// embeddedStart bounds what follows the opening of the data, which takes milliseconds.
 	embeddedStart = 30 * time.Second
 )
@@ -67,6 +69,8 @@ func startEmbedded(ctx context.Context, cfg EmbeddedConfig) (*Embedded, error) {
 	e := &Embedded{}
 	e.cluster, err = kfake.NewCluster(
 		kfake.NumBrokers(1), kfake.DataDir(cfg.Dir), kfake.ClusterID("weir-dev"),
+		// As Kafka's own default: a client that asks for it gets its topic. Weir's clients never ask.
+		kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(embeddedPartitions),
 		kfake.BrokerConfigs(map[string]string{
 			"log.cleaner.backoff.ms": embeddedCleaner, "log.retention.bytes": embeddedRetentionBytes,
 			"log.retention.ms": embeddedRetention, "log.segment.bytes": embeddedSegmentBytes,
