@@ -207,7 +207,7 @@ func (e *Engine) build(ctx context.Context, digest string, b []byte) (*preparedF
 	if refusal != nil {
 		return nil, refusal
 	}
-	plans, refusal := m.plan()
+	plans, refusal := m.plan(pieceCost)
 	if refusal != nil {
 		return nil, refusal
 	}

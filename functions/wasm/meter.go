@@ -69,7 +69,6 @@ type plan struct {
 type openBlock struct {
 	op    byte
 	piece int32 // the piece in which it was opened
-	cut   bool  // a piece began in its first arm
 }
 
 // planner walks the code of one function.
@@ -78,14 +77,16 @@ type planner struct {
 	c      *cursor
 	blocks []openBlock
 	piece  int32 // current
-	linear bool  // nothing so far can have branched: the first loop is reached for sure
-	dead   bool  // what follows is reached by a branch only
+	full   uint32
+	linear bool // nothing so far can have branched: the first loop is reached for sure
+	dead   bool // what follows is reached by a branch only
 }
 
-// planFunction walks one function's code. It checks nesting and which instructions are allowed, not types.
-func (m *module) planFunction(i int) (plan, *Refusal) {
+// planFunction walks one function's code. It checks nesting and which instructions are allowed, not types. Pieces are cut
+// when they cost full: with 0, every instruction is charged by itself, which is what tests compare with.
+func (m *module) planFunction(i int, full uint32) (plan, *Refusal) {
 	b := &m.bodies[i]
-	w := planner{c: &cursor{b: b.code, base: b.at}, linear: true}
+	w := planner{c: &cursor{b: b.code, base: b.at}, full: full, linear: true}
 	w.pieces = append(w.pieces, piece{checked: true})
 	w.blocks = append(w.blocks, openBlock{op: opBlock})
 	for !w.c.done() && len(w.blocks) > 0 {
@@ -153,13 +154,14 @@ func (w *planner) instruction(m *module) {
 		w.spend(1, at)
 		w.linear = false
 		w.dead = true
-	case opCall, opCallIndirect:
+	case opCall, opCallIndirect, opRefFunc: // paid where their index was read
 	default:
 		w.spend(1, at)
 	}
 }
 
-// index skips the immediates of an instruction, and notes those that hold a function index.
+// index skips the immediates of an instruction. Those that hold a function index become an edit, which a charge at the same
+// place must precede: they are paid here.
 func (w *planner) index(op byte, at int, m *module) (misc uint32) {
 	switch op {
 	case opCall, opRefFunc:
@@ -172,6 +174,8 @@ func (w *planner) index(op byte, at int, m *module) (misc uint32) {
 		if op == opCall {
 			kind = editCall
 			w.call(at)
+		} else {
+			w.spend(1, at)
 		}
 		w.edits = append(w.edits, edit{at: int32(at), drop: int32(w.c.at - at), kind: kind, arg: f})
 	case opCallIndirect:
@@ -191,7 +195,7 @@ func (w *planner) call(at int) {
 
 // spend adds an instruction to the current piece, or begins a piece with it.
 func (w *planner) spend(cost uint32, at int) {
-	if w.pieces[w.piece].cost >= pieceCost {
+	if w.pieces[w.piece].cost >= w.full {
 		w.begin(at, false)
 	}
 	w.pieces[w.piece].cost += cost
@@ -230,7 +234,6 @@ func (w *planner) elseArm() {
 	b.op = opElse
 	w.dead = false
 	if w.piece != b.piece {
-		b.cut = true
 		w.begin(w.c.at, false)
 	}
 }
@@ -242,19 +245,19 @@ func (w *planner) end() {
 		w.piece = b.piece
 		return
 	}
-	if (w.piece != b.piece || b.cut || w.dead) && len(w.blocks) > 0 {
+	if (w.piece != b.piece || w.dead) && len(w.blocks) > 0 {
 		w.begin(w.c.at, false)
 	}
 	w.dead = false
 }
 
 // plan walks every function. It comes before wazero's validation, which is itself slow on deep nesting.
-func (m *module) plan() ([]plan, *Refusal) {
+func (m *module) plan(full uint32) ([]plan, *Refusal) {
 	plans := make([]plan, len(m.bodies))
 	squares := 0
 	for i := range m.bodies {
 		var r *Refusal
-		if plans[i], r = m.planFunction(i); r != nil {
+		if plans[i], r = m.planFunction(i, full); r != nil {
 			return nil, r
 		}
 		if squares += plans[i].nesting * plans[i].nesting; squares > maxNestingSquares {

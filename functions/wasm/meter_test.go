@@ -71,17 +71,23 @@ func (s *stock) call(in []byte) (out []byte, ok bool) {
 	return out, ok
 }
 
-// metered runs a module as the engine does, but compiled in this process.
-func newMetered(t *testing.T, b []byte, limits Limits) *Instance {
+// newMetered runs a module as the engine does, but compiled in this process, and with pieces that are full at this cost.
+// With full 0 every instruction is charged by itself and nothing checks: Fuel is what was executed, exactly.
+func newMetered(t *testing.T, b []byte, full uint32) *Instance {
 	t.Helper()
 	ctx := context.Background()
 	m, refusal := decode(b)
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
-	plans, refusal := m.plan()
+	plans, refusal := m.plan(full)
 	if refusal != nil {
 		t.Fatal(refusal)
+	}
+	for _, p := range plans {
+		for k := range p.pieces {
+			p.pieces[k].checked = p.pieces[k].checked && full > 0
+		}
 	}
 	rt := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(wazero.NewRuntimeConfigCompiler()))
 	t.Cleanup(func() {
@@ -96,7 +102,7 @@ func newMetered(t *testing.T, b []byte, limits Limits) *Instance {
 	if err != nil {
 		t.Fatalf("metered module: %v", err)
 	}
-	limits = limits.withDefaults()
+	limits := Limits{Depth: 1 << 17, Fuel: 1 << 40}.withDefaults()
 	linear, err := reserve(int64(m.memory.min)*wasmPage, limits.Memory, &ledger{limit: limits.ModuleMemory}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -116,265 +122,102 @@ func TestAMeteredModuleAnswersAsTheOriginal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, got := newStock(t, b), newMetered(t, b, Limits{Depth: 1 << 17})
+	twins := newTwins(t, b)
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
-		in := binary.LittleEndian.AppendUint64(nil, random.Uint64()>>random.IntN(64))
-		compareCall(t, want, got, in)
+		twins.compare(t, binary.LittleEndian.AppendUint64(nil, random.Uint64()>>random.IntN(64)))
 	}
 }
 
-func compareCall(t *testing.T, want *stock, got *Instance, in []byte) {
+// smallPiece is the cost of pieces that are cut often.
+const smallPiece = 8
+
+// twins are the same module as uploaded, charged instruction by instruction, and metered in small and in usual pieces.
+type twins struct {
+	stock   *stock
+	exact   *Instance
+	metered []*Instance
+}
+
+func newTwins(t *testing.T, b []byte) *twins {
 	t.Helper()
-	a, ok := want.call(in)
-	b, err := got.Call(in)
-	if ok != (err == nil) || ok && string(a) != string(b) {
-		t.Fatalf("batch %x: the original answers %x (%v), metered it answers %x (%v)", in, a, ok, b, err)
-	}
-	if depth := got.depth.Get(); ok && int(int32(depth)) != got.limits.Depth {
-		t.Fatalf("batch %x: the call kept %d of the depth", in, got.limits.Depth-int(int32(depth)))
+	return &twins{newStock(t, b), newMetered(t, b, 0), []*Instance{newMetered(t, b, smallPiece), newMetered(t, b, pieceCost)}}
+}
+
+// compare holds that answers are equal, and that every instruction executed was paid for. The programs keep a trace from
+// call to call, so each runs every batch once.
+func (w *twins) compare(t *testing.T, in []byte) {
+	t.Helper()
+	want, ok := w.stock.call(in)
+	for _, i := range append([]*Instance{w.exact}, w.metered...) {
+		got, err := i.Call(in)
+		if ok != (err == nil) || string(want) != string(got) {
+			t.Fatalf("batch %x: the original answers %x (%v), metered it answers %x (%v)", in, want, ok, got, err)
+		}
+		if kept := i.limits.Depth - int(int32(i.depth.Get())); kept != 0 {
+			t.Fatalf("batch %x: the call kept %d of the depth", in, kept)
+		}
+		if i.Fuel() < w.exact.Fuel() {
+			t.Fatalf("batch %x: %d units paid for %d executed", in, i.Fuel(), w.exact.Fuel())
+		}
 	}
 }
 
 // TestRandomProgramsAnswerAsTheOriginal makes modules from seeds: nested blocks, loops, conditions, branches to every label
 // that is open, calls, and returns.
 func TestRandomProgramsAnswerAsTheOriginal(t *testing.T) {
-	for seed := range uint64(150) {
+	for seed := range uint64(100) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			b := randomModule(seed)
-			want, got := newStock(t, b), newMetered(t, b, Limits{Depth: 1 << 17})
+			w := newTwins(t, randomModule(seed))
 			for n := range uint64(5) {
-				in := binary.LittleEndian.AppendUint64(nil, (seed+n)*0x9E3779B97F4A7C15)
-				compareCall(t, want, got, in)
-				if got.Fuel() < steps(want) {
-					t.Errorf("the call spent %d units for %d statements", got.Fuel(), steps(want))
-				}
+				w.compare(t, binary.LittleEndian.AppendUint64(nil, (seed+n)*0x9E3779B97F4A7C15))
 			}
 		})
 	}
 }
 
-// steps is how many statements the last call of a random module ran; it counts them itself.
-func steps(s *stock) int64 {
-	n, _ := s.guest.Memory().ReadUint32Le(outAt + 8)
-	return int64(n)
-}
-
-// Places in the memory of a random module.
-const (
-	inAt  = 1 << 16
-	outAt = 2 << 16
-)
-
-// program writes one random function of two i32 parameters and an i32 result. Locals: 0 and 1 parameters, 2 a value.
-type program struct {
-	random *rand.Rand
-	code   []byte
-	open   int // labels of blocks that are open; the function's own is one more
-	loops  int
-	calls  []uint32 // functions that may be called
-	budget int
-}
-
-// Indices of a random module's globals and function types.
-const (
-	globalSteps  = 0
-	globalTrace  = 1
-	typeProduce  = 0
-	typeDescribe = 1
-	typeConvert  = 2
-	typeBinary   = 3
-)
-
-func (p *program) emit(b ...byte) { p.code = append(p.code, b...) }
-
-func (p *program) number(v int64) { p.code = appendSigned(append(p.code, opI32Const), v) }
-
-// count adds one to the statements run, and ends the function when there were too many: every program ends.
-func (p *program) count() {
-	p.emit(opGlobalGet, globalSteps, opI32Const, 1, opI32Add, opGlobalSet, globalSteps)
-	p.emit(opGlobalGet, globalSteps)
-	p.number(20_000)
-	p.emit(0x4A, opIf, 0x40, opLocalGet, 2, opReturn, opEnd) // i32.gt_s
-}
-
-func (p *program) expression() {
-	p.emit(opLocalGet, byte(p.random.IntN(3)))
-	for range p.random.IntN(3) {
-		p.emit(opLocalGet, byte(p.random.IntN(3)))
-		p.emit([]byte{opI32Add, opI32Sub, 0x6C, 0x71, 0x73, 0x77}[p.random.IntN(6)]) // mul, and, xor, rotl
-		p.number(p.random.Int64N(1000))
-		p.emit(opI32Add)
+// TestNoArmIsPaidByTheOther has ways past a cut, at every distance from it: whichever runs, its own pieces are paid.
+func TestNoArmIsPaidByTheOther(t *testing.T) {
+	for name, write := range map[string]func(p *program, arm func()){
+		"if and else": func(p *program, arm func()) {
+			p.emit(opLocalGet, 0, opIf, 0x40)
+			arm()
+			p.emit(opElse)
+			arm()
+			p.emit(opEnd)
+		},
+		"behind a block that a branch left": func(p *program, arm func()) {
+			p.emit(opBlock, 0x40, opLocalGet, 0, opEqz, opBrIf, 0)
+			arm()
+			p.emit(opEnd)
+			arm()
+		},
+		"behind a loop": func(p *program, arm func()) {
+			p.emit(opBlock, 0x40, opLoop, 0x40, opLocalGet, 0, opEqz, opBrIf, 1)
+			arm()
+			p.emit(opEnd, opEnd)
+			arm()
+		},
+		"behind a branch that is always taken": func(p *program, arm func()) {
+			p.emit(opBlock, 0x40, opBr, 0, opEnd)
+			arm()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for before := range smallPiece {
+				for length := range smallPiece {
+					p := &program{}
+					p.work(before)
+					write(p, func() { p.work(smallPiece + length) })
+					p.emit(opLocalGet, 2, opEnd)
+					w := newTwins(t, programModule([][]byte{p.code}))
+					for _, first := range []byte{0, 1} {
+						w.compare(t, []byte{first, 0, 0, 0, 0, 0, 0, 0})
+					}
+				}
+			}
+		})
 	}
-}
-
-func (p *program) statements() {
-	for n := p.random.IntN(5); n >= 0 && p.budget > 0; n-- {
-		p.budget--
-		p.count()
-		p.statement()
-	}
-}
-
-func (p *program) statement() {
-	switch p.random.IntN(10) {
-	case 0, 1:
-		p.expression()
-		p.emit(opLocalSet, byte(p.random.IntN(3)))
-	case 2:
-		p.emit(opGlobalGet, globalTrace)
-		p.number(31)
-		p.emit(0x6C)
-		p.expression()
-		p.emit(opI32Add, opGlobalSet, globalTrace)
-	case 3:
-		p.inside(func() { p.emit(opBlock, 0x40) }, false)
-	case 4:
-		p.inside(func() { p.emit(opLoop, 0x40) }, false)
-	case 5:
-		p.inside(func() { p.expression(); p.emit(opIf, 0x40) }, p.random.IntN(2) == 0)
-	case 6:
-		if p.open > 0 {
-			p.expression()
-			p.emit(opBrIf, byte(p.random.IntN(p.open)))
-		}
-	case 7:
-		p.leave()
-	case 8:
-		if len(p.calls) > 0 {
-			p.expression()
-			p.expression()
-			p.code = appendIndexed(p.code, opCall, uint64(p.calls[p.random.IntN(len(p.calls))]))
-			p.emit(opLocalSet, 2)
-		}
-	case 9:
-		p.bulk()
-	}
-}
-
-// bulk fills or copies a few bytes that nobody reads.
-func (p *program) bulk() {
-	p.number(64)
-	p.number(p.random.Int64N(64))
-	p.number(p.random.Int64N(64))
-	if p.random.IntN(2) == 0 {
-		p.emit(opMisc, miscMemoryFill, 0)
-	} else {
-		p.emit(opMisc, miscMemoryCopy, 0, 0)
-	}
-}
-
-func (p *program) inside(begin func(), otherwise bool) {
-	if p.open > 12 {
-		return
-	}
-	begin()
-	p.open++
-	p.statements()
-	if otherwise {
-		p.emit(opElse)
-		p.statements()
-	}
-	p.open--
-	p.emit(opEnd)
-}
-
-// leave branches for sure, inside a condition: by br or br_table to any label, or out of the function.
-func (p *program) leave() {
-	p.expression()
-	p.emit(opIf, 0x40)
-	switch kind := p.random.IntN(4); {
-	case kind == 0:
-		p.expression()
-		p.emit(opReturn)
-	case kind == 1:
-		p.expression()
-		p.emit(opBr, byte(p.open+1)) // the function's own label
-	case kind == 2:
-		p.emit(opBr, byte(p.random.IntN(p.open+1)))
-	default:
-		p.expression()
-		p.emit(opBrTable, 3)
-		for range 4 {
-			p.emit(byte(p.random.IntN(p.open + 1)))
-		}
-	}
-	p.emit(opEnd)
-}
-
-// randomModule is a guest with five random functions, each of which may call those before it and itself.
-func randomModule(seed uint64) []byte {
-	random := rand.New(rand.NewPCG(seed, 7))
-	const fixed = 5
-	m := &module{start: -1, hasMemory: true, memory: limitsPair{min: 3}}
-	m.types = []funcType{{results: []byte(i32)}, {results: []byte(i64)}, {params: []byte(i32), results: []byte(i32)},
-		{params: []byte(i32 + i32), results: []byte(i32)}}
-	m.funcs = []uint32{typeProduce, typeDescribe, typeConvert, typeConvert, typeConvert}
-	constant := func(v int64) []byte { return append(appendSigned([]byte{opI32Const}, v), opEnd) }
-	bodies := [][]byte{constant(1), {opI64Const, 0, opEnd}, constant(inAt), constant(outAt)}
-	var calls []uint32
-	var programs [][]byte
-	for n := range uint32(5) {
-		p := &program{random: random, budget: 60, calls: append(calls, fixed+n)}
-		p.statements()
-		p.emit(opLocalGet, 2, opEnd)
-		programs = append(programs, p.code)
-		calls = append(calls, fixed+n)
-		m.funcs = append(m.funcs, typeBinary)
-	}
-	batch := &program{}
-	batch.emit(opI32Const, 0, opGlobalSet, globalSteps)
-	batch.number(outAt)
-	for _, at := range []int64{inAt, inAt + 4} {
-		batch.number(at)
-		batch.emit(0x28, 2, 0) // i32.load
-	}
-	batch.code = appendIndexed(batch.code, opCall, fixed+4)
-	batch.emit(0x36, 2, 0) // i32.store
-	for k, g := range []byte{globalTrace, globalSteps} {
-		batch.number(outAt + 4 + 4*int64(k))
-		batch.emit(opGlobalGet, g, 0x36, 2, 0)
-	}
-	batch.number(12)
-	batch.emit(opEnd)
-	bodies = append(append(bodies, batch.code), programs...)
-	for k := range 2 {
-		m.globals = append(m.globals, global{typ: typeI32, mutable: true, init: constant(int64(k))})
-	}
-	m.exports = []export{{"memory", kindMemory, 0}}
-	for k, e := range guestExports[:fixed] {
-		m.exports = append(m.exports, export{e.name, kindFunc, uint32(k)})
-	}
-	return m.plain(bodies, fixed)
-}
-
-// plain writes a module without metering. Functions from locals on have one i32 local.
-func (m *module) plain(bodies [][]byte, locals int) []byte {
-	w := &metered{m: m, types: m.types}
-	out := append([]byte(nil), header...)
-	out = appendSection(out, secType, w.typeSection())
-	out = appendSection(out, secFunction, m.functionSection())
-	out = appendSection(out, secMemory, m.memorySectionBytes(nil))
-	g := appendUint(nil, uint64(len(m.globals)))
-	for _, v := range m.globals {
-		g = append(append(g, v.typ, 1), v.init...)
-	}
-	out = appendSection(out, secGlobal, g)
-	e := appendUint(nil, uint64(len(m.exports)))
-	for _, v := range m.exports {
-		e = appendUint(append(appendName(e, v.name), v.kind), uint64(v.index))
-	}
-	out = appendSection(out, secExport, e)
-	c := appendUint(nil, uint64(len(bodies)))
-	for k, b := range bodies {
-		declared := []byte{0}
-		if k >= locals {
-			declared = []byte{1, 1, typeI32}
-		}
-		c = append(appendUint(c, uint64(len(declared)+len(b))), declared...)
-		c = append(c, b...)
-	}
-	return appendSection(out, secCode, c)
 }
 
 // seeds are the modules of testdata and some random ones.
@@ -404,7 +247,7 @@ func FuzzDecode(f *testing.F) {
 		if refusal != nil {
 			return
 		}
-		if _, refusal := m.plan(); refusal != nil && refusal.Detail == "" {
+		if _, refusal := m.plan(pieceCost); refusal != nil && refusal.Detail == "" {
 			t.Error("a refusal without detail")
 		}
 	})
@@ -419,7 +262,7 @@ func FuzzRewrite(f *testing.F) {
 		if refusal != nil {
 			return
 		}
-		plans, refusal := m.plan()
+		plans, refusal := m.plan(pieceCost)
 		if refusal != nil || validate(ctx, b) != nil {
 			return
 		}
