@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -14,6 +16,8 @@ var failpoints = []string{"sealed", "file-written", "manifest-written", "publish
 const (
 	// firstFault and lastFault are the shares of all effects that have come through when faults begin and end.
 	firstFault, lastFault = 0.02, 0.93
+	// ahead is how far the feeder may be ahead of the next fault: what flows while a fault lasts.
+	ahead = 0.15
 	// enoughThrough is the share that must have come through while faults ran.
 	enoughThrough = 0.90
 	// maxHits is the hit of a failpoint at which weir dies at the latest: some epochs after its start.
@@ -92,10 +96,13 @@ func (r *result) enough(o *options) error {
 	return nil
 }
 
-// strike makes every fault when its time has come.
-func (w *world) strike(ctx context.Context, faults []fault, through func() float64, t *tally) error {
+// strike makes every fault when its time has come. ceiling holds the share of the inputs that may be fed, as Float64bits:
+// faults come while records flow, also when a broker takes long to start.
+func (w *world) strike(ctx context.Context, faults []fault, through func() float64, ceiling *atomic.Uint64, t *tally) error {
+	defer ceiling.Store(math.Float64bits(1))
 	for i := range faults {
 		f := &faults[i]
+		ceiling.Store(math.Float64bits(f.at + ahead))
 		if err := awaitProgress(ctx, f.at, through); err != nil {
 			return fmt.Errorf("fault %d of %d: %w", i+1, len(faults), err)
 		}

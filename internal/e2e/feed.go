@@ -37,8 +37,9 @@ func outputs(inputs []history.Input) (n int) {
 	return n
 }
 
-// feed produces the inputs at a steady rate, in order per source, through every fault. It returns when all are acknowledged.
-func (w *world) feed(ctx context.Context, inputs []history.Input) error {
+// feed produces the inputs at a steady rate, in order per source, through every fault, but only up to a share of them that
+// moves with the faults. It returns when all are acknowledged.
+func (w *world) feed(ctx context.Context, inputs []history.Input, ceiling func() float64) error {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(w.brokers),
 		kgo.DefaultProduceTopic(workload.Inputs),
@@ -58,11 +59,14 @@ func (w *world) feed(ctx context.Context, inputs []history.Input) error {
 			}
 		}
 	}
-	started, tick := time.Now(), time.NewTicker(feedTick)
+	last, tick := time.Now(), time.NewTicker(feedTick)
 	defer tick.Stop()
-	for next := 0; next < len(inputs); {
-		due := min(len(inputs), int(time.Since(started).Seconds()*float64(w.rate)))
-		for ; next < due; next++ {
+	for next, due := 0, 0.0; next < len(inputs); {
+		now := time.Now()
+		due += now.Sub(last).Seconds() * float64(w.rate)
+		last = now
+		due = min(due, ceiling()*float64(len(inputs)))
+		for ; next < min(len(inputs), int(due)); next++ {
 			in := &inputs[next]
 			client.Produce(ctx, &kgo.Record{Key: []byte(workload.SourceKey(in.Source)), Value: in.Append(nil)}, done)
 		}

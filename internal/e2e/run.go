@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -60,11 +61,15 @@ func (w *world) run(ctx context.Context) (*result, error) {
 // drive runs feeder, clients and faults until the first and the last of them are done.
 func (w *world) drive(ctx context.Context, inputs []history.Input, faults []fault, through func() float64, r *result) ([]*client, error) {
 	enough := make(chan struct{})
+	var ceiling atomic.Uint64
+	ceiling.Store(math.Float64bits(ahead))
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return w.feed(ctx, inputs) })
+	group.Go(func() error {
+		return w.feed(ctx, inputs, func() float64 { return math.Float64frombits(ceiling.Load()) })
+	})
 	group.Go(func() error {
 		defer close(enough)
-		return w.strike(ctx, faults, through, &r.tally)
+		return w.strike(ctx, faults, through, &ceiling, &r.tally)
 	})
 	askers := make([]*client, clients)
 	for i := range askers {
