@@ -76,6 +76,7 @@ type Ingress struct {
 	finder   finder        // owned by Run's discovery
 	runs     []run         // owned by the task: what Poll has taken
 	at       int           // owned by the task: the run being handed out
+	given    []*kgo.Record // owned by the task: what the last Poll handed out
 	fetch    router.Fetch  // owned by the task, reused
 	records  []router.Record
 	headers  []router.Header
@@ -115,6 +116,7 @@ func OpenIngress(cfg IngressConfig) (*Ingress, error) {
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // so that a position moves past them, and is not left behind when they expire
+		kgo.WithPools(&pool{}),
 		kgo.FetchMaxBytes(fetchBytes), kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
 	)...)
 	if err != nil {
@@ -161,6 +163,10 @@ func (i *Ingress) Positions() ([]router.Position, bool) {
 
 // Poll implements router.Ingress.
 func (i *Ingress) Poll(max int) *router.Fetch {
+	for _, k := range i.given {
+		k.Recycle()
+	}
+	i.given = nil
 	if i.at == len(i.runs) {
 		select {
 		case i.runs = <-i.handoff:
@@ -172,7 +178,8 @@ func (i *Ingress) Poll(max int) *router.Fetch {
 	}
 	r := &i.runs[i.at]
 	n := min(max, len(r.records))
-	i.view(r, r.records[:n])
+	i.given = r.records[:n]
+	i.view(r, i.given)
 	if r.records = r.records[n:]; len(r.records) == 0 {
 		i.at++
 	}

@@ -69,29 +69,7 @@ func TestOutboxesAreReadOnceThroughBrokerKills(t *testing.T) {
 			}
 			close(stop)
 			want := int(<-last) * 10
-			seen := make([]int, want)
-			for got := 0; got < want; {
-				f := in.Poll(1000)
-				if f == nil {
-					select {
-					case <-in.Ready():
-					case err := <-ended:
-						t.Fatalf("ingress ended: %v", err)
-					}
-					continue
-				}
-				for _, r := range f.Records {
-					n, err := strconv.Atoi(string(r.Value))
-					if err != nil || n >= want {
-						t.Fatalf("value %q: %v", r.Value, err)
-					}
-					if seen[n]++; seen[n] > 1 {
-						t.Errorf("record %d came %d times", n, seen[n])
-					}
-					got++
-				}
-				in.Committed([]router.Position{f.Next})
-			}
+			readOnce(t, in, ended, want)
 			if got := len(k.Read(t, "through")); got != want {
 				t.Errorf("%d records are in the topic, want %d", got, want)
 			}
@@ -101,6 +79,34 @@ func TestOutboxesAreReadOnceThroughBrokerKills(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// readOnce wants the values 0 to want-1 once each.
+func readOnce(t *testing.T, in *kafkaio.Ingress, ended chan error, want int) {
+	t.Helper()
+	seen := make([]int, want)
+	for got := 0; got < want; {
+		f := in.Poll(1000)
+		if f == nil {
+			select {
+			case <-in.Ready():
+			case err := <-ended:
+				t.Fatalf("ingress ended: %v", err)
+			}
+			continue
+		}
+		for _, r := range f.Records {
+			n, err := strconv.Atoi(string(r.Value))
+			if err != nil || n >= want {
+				t.Fatalf("value %q: %v", r.Value, err)
+			}
+			if seen[n]++; seen[n] > 1 {
+				t.Errorf("record %d came %d times", n, seen[n])
+			}
+			got++
+		}
+		in.Committed([]router.Position{f.Next})
 	}
 }
 
