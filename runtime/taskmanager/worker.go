@@ -79,7 +79,7 @@ func (w *worker) run(ctx context.Context, d *wire.Deploy) error {
 	}()
 	deployed, err := w.restore(ctx, group, d)
 	if err != nil {
-		return err
+		return w.cause(err)
 	}
 	w.send(deployed)
 	for {
@@ -87,17 +87,22 @@ func (w *worker) run(ctx context.Context, d *wire.Deploy) error {
 		case err := <-w.failure:
 			return err
 		case <-ctx.Done():
-			select {
-			case err := <-w.failure:
-				return err
-			default:
-				return ctx.Err()
-			}
+			return w.cause(ctx.Err())
 		case <-w.wake:
 		}
 		if err := w.turn(ctx, group); err != nil {
 			return err
 		}
+	}
+}
+
+// cause is why the attempt ends: the first error of a goroutine, when there is one, else what its end looked like here.
+func (w *worker) cause(err error) error {
+	select {
+	case first := <-w.failure:
+		return first
+	default:
+		return err
 	}
 }
 
