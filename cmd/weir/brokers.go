@@ -30,7 +30,7 @@ const (
 // check looks for the topics of a job.
 func (a *adapters) check(ctx context.Context, job *functions.Job) ([]string, error) {
 	var clusters []functions.Cluster
-	need := map[string]map[string]bool{} // address -> topics that must exist
+	need := map[string]map[string]bool{} // address -> topics; true: it must exist
 	add := func(c functions.Cluster, topic string, create int) error {
 		c, _, err := a.cluster(c)
 		if err != nil {
@@ -40,8 +40,8 @@ func (a *adapters) check(ctx context.Context, job *functions.Job) ([]string, err
 			need[c.Address] = map[string]bool{}
 			clusters = append(clusters, c)
 		}
-		if topic != "" && create == 0 {
-			need[c.Address][topic] = true
+		if topic != "" {
+			need[c.Address][topic] = need[c.Address][topic] || create == 0
 		}
 		return nil
 	}
@@ -78,7 +78,7 @@ func (a *adapters) checkCluster(ctx context.Context, c functions.Cluster, topics
 		return "", &router.Problem{Type: "bad-cluster", Title: "the Kafka cluster cannot be used", Status: http.StatusUnprocessableEntity, Detail: err.Error()}
 	}
 	defer client.Close()
-	for topic := range topics {
+	for topic, must := range topics {
 		there, near, err := client.Exists(ctx, topic)
 		switch {
 		case errors.Is(err, router.ErrAuth):
@@ -86,7 +86,7 @@ func (a *adapters) checkCluster(ctx context.Context, c functions.Cluster, topics
 				Detail: fmt.Sprintf("%s: %v; check sasl and tls of the ingress or egress", c.Address, err)}
 		case err != nil:
 			return fmt.Sprintf("broker %s does not answer: the job waits for it", c.Address), nil
-		case !there:
+		case !there && must:
 			return "", missingTopic(c.Address, topic, near)
 		}
 	}

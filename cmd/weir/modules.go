@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -110,7 +111,12 @@ type invoker struct{ instance *wasm.Instance }
 
 func (i *invoker) Call(in []byte, now int64, seed uint64) ([]byte, error) {
 	i.instance.SetTime(now, seed)
-	return i.instance.Call(in)
+	out, err := i.instance.Call(in)
+	var failure *wasm.Failure
+	if errors.As(err, &failure) {
+		err = fmt.Errorf("%w\n%s%s", err, failure.Stderr, failure.Stack) // for the dead letter
+	}
+	return out, err
 }
 
 func (i *invoker) Close() { i.instance.Close() }

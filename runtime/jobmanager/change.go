@@ -15,6 +15,7 @@ import (
 // change is a deployment, or another wish of a user, that is under way: who asked waits for done.
 type change struct {
 	version  int // that is to run
+	next     *deployedVersion
 	previous int
 	swap     bool // modules are swapped at a barrier; otherwise the job restarts
 	waiting  map[string]bool
@@ -48,7 +49,7 @@ func (j *master) deploy(ctx context.Context, next *deployedVersion, view func(ui
 		done <- changed{err: refusal(http.StatusConflict, "deploy-in-progress", "another change of this job is under way", "wait for it, or cancel the job")}
 		return nil
 	}
-	j.change = &change{version: next.Number, previous: j.record.Current, view: view, done: done}
+	j.change = &change{version: next.Number, next: next, previous: j.record.Current, view: view, done: done}
 	if j.phase == running && sameButModules(&j.version().Job, &next.Job) {
 		j.change.swap, j.change.waiting = true, map[string]bool{}
 		for w := range j.workers {
@@ -85,9 +86,9 @@ func (j *master) takeBack(ctx context.Context, cause string) error {
 	c := j.change
 	refused := refusal(http.StatusUnprocessableEntity, "version-does-not-run", "the version does not run", cause)
 	if c.previous == 0 {
+		err := j.discard(ctx)
 		j.finishChange(DeployedView{}, refused)
-		j.state = Failed
-		return nil
+		return err
 	}
 	r := *j.record
 	r.Current = c.previous
@@ -118,11 +119,7 @@ func (j *master) prepared(ctx context.Context, from string, p *wire.Prepared) er
 	if len(c.waiting) > 0 {
 		return nil
 	}
-	next := j.manager.proposed(j.record.Name, c.version)
-	if next == nil {
-		next = j.record.version(c.version)
-	}
-	if err := j.remember(ctx, next); err != nil {
+	if err := j.remember(ctx, c.next); err != nil {
 		j.finishChange(DeployedView{}, err)
 		return nil
 	}
@@ -238,11 +235,16 @@ func (j *master) drain(ctx context.Context, done func()) error {
 	return rest(ctx)
 }
 
-// remove deletes the job: a tombstone first, so that a crash does not bring it back.
+// remove deletes a job that does not run.
 func (j *master) remove(ctx context.Context) error {
 	if j.phase != idle && j.phase != waiting || j.state == Running {
 		return refusal(http.StatusConflict, "job-running", "the job runs", fmt.Sprintf("job %s is %s; stop or cancel it first", j.record.Name, j.state))
 	}
+	return j.discard(ctx)
+}
+
+// discard forgets the job, at rest: behind a tombstone, so that a crash does not bring it back.
+func (j *master) discard(ctx context.Context) error {
 	r := *j.record
 	r.Deleted = true
 	if err := j.manager.registry.save(ctx, &r); err != nil {
@@ -250,6 +252,7 @@ func (j *master) remove(ctx context.Context) error {
 	}
 	*j.record = r
 	j.ended = true
+	j.manager.forget(j)
 	return j.manager.registry.remove(ctx, j.record)
 }
 

@@ -57,7 +57,7 @@ type Manager struct {
 	mu       sync.Mutex // guards what follows; a leaf
 	masters  map[string]*master
 	byUID    map[string]*master
-	proposal map[string]*deployedVersion // versions under way, by job
+	proposal map[string]bool // jobs that somebody waits for a deployment of
 	start    func(*master)
 	stopping bool
 }
@@ -66,7 +66,7 @@ type Manager struct {
 func New(endpoint *wire.Endpoint, config Config) *Manager {
 	return &Manager{
 		config: config, endpoint: endpoint, registry: registry{storage: config.Storage}, ready: make(chan struct{}),
-		masters: map[string]*master{}, byUID: map[string]*master{}, proposal: map[string]*deployedVersion{},
+		masters: map[string]*master{}, byUID: map[string]*master{}, proposal: map[string]bool{},
 	}
 }
 
@@ -120,6 +120,14 @@ func (m *Manager) add(j *master) {
 	m.masters[j.record.Name], m.byUID[j.record.UID] = j, j
 	m.mu.Unlock()
 	m.start(j)
+}
+
+// forget drops a job that is deleted.
+func (m *Manager) forget(j *master) {
+	m.mu.Lock()
+	delete(m.masters, j.name)
+	delete(m.byUID, j.record.UID)
+	m.mu.Unlock()
 }
 
 // Drain brings every job to rest behind a final epoch, without changing what its user wants of it: the next start goes on
@@ -215,16 +223,6 @@ func attemptOf(message wire.Message) wire.Attempt {
 	return wire.Attempt{}
 }
 
-// proposed is the version that a deployment under way wants.
-func (m *Manager) proposed(job string, number int) *deployedVersion {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if v := m.proposal[job]; v != nil && v.Number == number {
-		return v
-	}
-	return nil
-}
-
 // Deploy makes a job, or a new version of one. It returns when the version runs, at a barrier or after a restart.
 func (m *Manager) Deploy(ctx context.Context, job *functions.Job, options DeployOptions) (DeployedView, error) {
 	if err := m.Ready(ctx); err != nil {
@@ -247,11 +245,11 @@ func (m *Manager) Deploy(ctx context.Context, job *functions.Job, options Deploy
 		m.mu.Unlock()
 		return DeployedView{}, refusal(http.StatusServiceUnavailable, "stopping", "weir is stopping", "deploy again when it is back")
 	}
-	if m.proposal[job.Name] != nil {
+	if m.proposal[job.Name] {
 		m.mu.Unlock()
 		return DeployedView{}, refusal(http.StatusConflict, "deploy-in-progress", "another deployment of this job is under way", "wait for it to end")
 	}
-	m.proposal[job.Name] = plan.next
+	m.proposal[job.Name] = true
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
@@ -271,7 +269,13 @@ func (m *Manager) Deploy(ctx context.Context, job *functions.Job, options Deploy
 	if j == nil {
 		return DeployedView{}, unknownJob(job.Name)
 	}
-	j.inbox.Put(func(ctx context.Context) error { return j.deploy(ctx, plan.next, view, done) })
+	j.inbox.Put(func(ctx context.Context) error {
+		if plan.next.Number <= j.record.latest() {
+			done <- changed{err: refusal(http.StatusConflict, "deploy-in-progress", "another deployment of this job came first", "look at it with weir jobs, and deploy again")}
+			return nil
+		}
+		return j.deploy(ctx, plan.next, view, done)
+	})
 	return await(ctx, done)
 }
 

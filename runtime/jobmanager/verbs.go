@@ -192,17 +192,10 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 	j.inbox.Put(func(ctx context.Context) error { done <- j.remove(ctx); return nil })
 	select {
 	case err := <-done:
-		if err != nil {
-			return err
-		}
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	m.mu.Lock()
-	delete(m.masters, name)
-	delete(m.byUID, j.record.UID)
-	m.mu.Unlock()
-	return nil
 }
 
 // suspendRefused brings a job to rest whose committed output a broker refuses for good: restarting would not help, and
