@@ -132,7 +132,7 @@ func (d *developer) loop(ctx context.Context) error {
 	}
 }
 
-func (d *developer) line(word, text string) { fmt.Fprintf(d.out, "  %-10s%s\n", word, text) }
+func (d *developer) line(word, text string) { fmt.Fprintf(d.out, "  %-9s %s\n", word, text) }
 
 // pollInterval is how often a state that takes milliseconds is asked for.
 const pollInterval = 20 * time.Millisecond

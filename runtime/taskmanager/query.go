@@ -84,7 +84,7 @@ func (w *worker) query(q *wire.Query) {
 		}
 		w.send(answer)
 	})
-	m := &functions.Message{Target: id, Sender: functions.NoSender, Kind: functions.KindRead, Key: q.Key}
+	m := &functions.Message{Target: id, Sender: functions.NoSender, Kind: functions.KindRead, Key: q.Key, Time: time.Now().UnixMilli()}
 	m.Ext = functions.AppendExt(nil, functions.TagCorrelation, binary.LittleEndian.AppendUint64(nil, correlation))
 	if !w.enqueue(m) {
 		w.manager.front.forget(correlation)
