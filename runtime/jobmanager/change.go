@@ -208,9 +208,6 @@ func (j *master) resume(ctx context.Context) error {
 	}
 	*j.record = r
 	j.restarts = restarts{policy: j.version().Job.Restart}
-	if j.manifest == nil {
-		return j.open(ctx)
-	}
 	if j.state == Failed {
 		// The log is read again: the failure may have been a write whose result was unclear.
 		return j.open(ctx)

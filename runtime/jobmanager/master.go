@@ -67,6 +67,7 @@ type master struct {
 	restored    *RestoredView
 	timer       *time.Timer
 	retryAt     time.Time
+	notBefore   time.Time // when the next attempt may begin
 
 	afterHalt      func(context.Context) error // what follows when every task has ended
 	afterFinal     func(context.Context) error // what follows a final epoch that is published, behind the halt
@@ -195,8 +196,12 @@ func (j *master) append(ctx context.Context, next *checkpoint.Manifest) error {
 	return nil
 }
 
-// begin starts an attempt: its number is in the log before anything of it runs.
+// begin starts an attempt: its number is in the log before anything of it runs. When the last term ended in doubt the log is
+// read first, in a term of our own.
 func (j *master) begin(ctx context.Context) error {
+	if j.manifest == nil {
+		return j.open(ctx)
+	}
 	j.attempt = wire.Attempt{Job: j.record.UID, Attempt: j.manifest.Attempt + 1}
 	next := repeat(j.manifest, time.Now())
 	next.Version, next.Parallelism, next.Final = j.record.Current, j.version().Job.Parallelism, false
@@ -236,7 +241,7 @@ func (j *master) refused(reason string) {
 	j.log.Warn("no slots", "err", reason)
 	j.finishChange(DeployedView{}, refusal(429, "no-slots", "not enough slots", reason))
 	j.phase = waiting
-	j.schedule(time.Now().Add(slotRetry))
+	j.beginAfter(slotRetry)
 }
 
 // deployed counts answers; with the last one every task may run.
@@ -307,8 +312,13 @@ func (j *master) restartLater(context.Context) error {
 	}
 	j.restartsN++
 	j.state, j.phase = Restarting, waiting
-	j.schedule(time.Now().Add(delay))
+	j.beginAfter(delay)
 	return nil
+}
+
+func (j *master) beginAfter(delay time.Duration) {
+	j.notBefore = time.Now().Add(delay)
+	j.schedule(j.notBefore)
 }
 
 // halt ends the tasks of the attempt, then does what follows.
@@ -352,8 +362,9 @@ func (j *master) schedule(at time.Time) {
 func (j *master) tick(ctx context.Context) error {
 	j.retryAt = time.Time{}
 	if j.phase == waiting && j.record.Desired == wantRunning {
-		if j.manifest == nil {
-			return j.open(ctx)
+		if time.Now().Before(j.notBefore) { // a wake of the coordinator of the attempt before
+			j.schedule(j.notBefore)
+			return nil
 		}
 		return j.begin(ctx)
 	}
