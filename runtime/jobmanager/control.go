@@ -13,6 +13,7 @@ import (
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/internal/wire"
+	"github.com/weir-run/weir/statestore/checkpoint"
 )
 
 const (
@@ -91,17 +92,17 @@ func (m *Manager) Versions(ctx context.Context, name string) ([]VersionView, err
 
 // Checkpoints lists the manifests that are kept, the oldest first.
 func (m *Manager) Checkpoints(ctx context.Context, name string) ([]CheckpointView, error) {
-	j := m.master(name)
-	if j == nil {
-		return nil, unknownJob(name)
+	manifests, err := with(ctx, m, name, func(j *master) (*checkpoint.Log, error) { return j.manifests, nil })
+	if err != nil {
+		return nil, err
 	}
-	kept, err := j.manifests.List(ctx)
+	kept, err := manifests.List(ctx)
 	if err != nil {
 		return nil, err
 	}
 	views := []CheckpointView{}
 	for _, number := range kept {
-		c, err := j.manifests.Get(ctx, number)
+		c, err := manifests.Get(ctx, number)
 		if err != nil {
 			continue // swept since it was listed
 		}
@@ -150,6 +151,9 @@ func (m *Manager) Lanes(ctx context.Context, name string) ([]LaneView, error) {
 			}
 		}
 		views := []LaneView{}
+		if j.manifest == nil { // the log is damaged, or in doubt until a new term reads it
+			return views, nil
+		}
 		for _, lane := range j.manifest.Lanes {
 			view := LaneView{ID: lane.ID, Task: lane.Task, Cluster: addresses[lane.Cluster], Published: lane.Published}
 			if l, running := live[lane.ID]; running {
@@ -175,7 +179,7 @@ func (m *Manager) query(ctx context.Context, j *master, q wire.Query) []*wire.An
 	defer cancel()
 	answers := make(chan *wire.Answer, 1)
 	asked, err := ask1(ctx, j, func() (int, error) {
-		if j.phase != running && j.phase != deploying {
+		if j.phase != running { // TaskManagers that restore do not answer before they are done
 			return 0, nil
 		}
 		answers = make(chan *wire.Answer, len(j.workers))
