@@ -19,8 +19,8 @@ const (
 	produceTimeoutMillis = 10_000
 	// requestBytes bounds one produce request, far below the broker's socket.request.max.bytes of 100 MiB.
 	requestBytes = 16 << 20
-	// keptBatches bounds the buffers that a partition keeps between outboxes: a rare flood must not pin its memory.
-	keptBatches = 2
+	// keptBatchBytes bounds the one buffer that a partition keeps between outboxes: a rare flood must not pin its memory.
+	keptBatchBytes = 128 << 10
 )
 
 // splitError says that a batch is too large for its topic, though its records may not be.
@@ -196,7 +196,11 @@ func (p *outPart) add(r *router.EgressRecord, index int32, limit int) {
 // release gives up the batches of an outbox.
 func (p *outPart) release() {
 	p.used, p.sent = 0, 0
-	p.batches = p.batches[:min(len(p.batches), keptBatches)]
+	clear(p.batches[min(len(p.batches), 1):])
+	p.batches = p.batches[:min(len(p.batches), 1)]
+	if len(p.batches) > 0 && cap(p.batches[0].plain) > keptBatchBytes {
+		p.batches = p.batches[:0]
+	}
 }
 
 // transact writes what is staged in one transaction. It returns nil only when the broker has said that all of it is
