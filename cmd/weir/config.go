@@ -201,6 +201,9 @@ func (p strictYAML) Unmarshal(text []byte) (map[string]any, error) {
 	if err != nil {
 		return nil, p.syntax(err)
 	}
+	if len(file.Docs) > 1 {
+		return nil, failed(p.file+": more than one document", "remove the lines ---")
+	}
 	for _, document := range file.Docs {
 		mapping, ok := document.Body.(*ast.MappingNode)
 		if !ok {
