@@ -151,6 +151,9 @@ func (c *coordinator) decline(now time.Time, reason string) []action {
 		c.ended = true
 		return []action{giveUp{reason: reason}}
 	}
+	if failed.ask.version != 0 { // tasks have switched already, which only a commit makes last
+		c.asked = append([]ask{failed.ask}, c.asked...)
+	}
 	c.wantSince, c.urgent, c.lone = now, true, false
 	return []action{abort{trigger: failed.trigger, reason: reason}}
 }

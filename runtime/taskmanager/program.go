@@ -234,6 +234,9 @@ func (p *program) instances(log func(level int, text []byte)) ([]Invoker, error)
 // switchModules puts an upcoming version in place, behind the barrier: what the epoch before it recorded is processed by
 // the new version, also after a recovery from that epoch.
 func (t *task) switchModules(version int) {
+	if t.program.version == version {
+		return // with an epoch that failed
+	}
 	if t.upcoming == nil || t.upcoming.program.version != version {
 		t.worker.fail(fmt.Errorf("switch to version %d, which is not prepared", version))
 		return
