@@ -174,11 +174,19 @@ func (g *registry) remove(ctx context.Context, r *record) error {
 // filesPrefix is where a job's manifests and snapshot files are.
 func filesPrefix(uid string) string { return "jobs/" + uid + "/" }
 
-// sameButModules says whether a running attempt can switch from one version to the other at a barrier.
+// sameButModules says whether a running attempt can switch from one version to the other at a barrier. It has opened the
+// dead-letter topics of its own version only.
 func sameButModules(a, b *functions.Job) bool {
 	strip := func(j functions.Job) string {
+		letters := map[string]bool{}
+		for i := range j.Modules {
+			letters[j.Modules[i].DeadLetter] = true
+		}
 		j.Modules = nil
-		body, err := json.Marshal(j)
+		body, err := json.Marshal(struct {
+			Job     functions.Job
+			Letters map[string]bool
+		}{j, letters})
 		if err != nil {
 			panic(fmt.Sprintf("jobmanager: encode job: %v", err))
 		}
