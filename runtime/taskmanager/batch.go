@@ -76,9 +76,9 @@ func (b *batch) add(m *functions.Message, hash uint64) {
 
 // process runs at most one full batch per module.
 func (t *task) process() error {
-	if t.mailbox.bytes > mailboxMax {
-		return fatal(fmt.Errorf("mailbox of task %d holds more than %d bytes: a cycle between functions makes more messages than it consumes (last for %s)",
-			t.id, mailboxMax, t.newestTarget()))
+	if held := t.mailbox.bytes + t.queuedBytes; held > messagesMax {
+		return fatal(fmt.Errorf("task %d holds more than %d bytes of messages: a cycle between functions makes more than it consumes (last for %s)",
+			t.id, messagesMax, t.newestTarget()))
 	}
 	for i := range t.batches {
 		t.batches[i].reset()
@@ -268,6 +268,9 @@ func (t *task) seed() uint64 {
 
 func (t *task) newestTarget() string {
 	var m functions.Message
+	if len(t.mailbox.chunks) == 0 {
+		return "another task"
+	}
 	chunk := t.mailbox.chunks[len(t.mailbox.chunks)-1]
 	if _, err := functions.ParseMessage(chunk, &m); err != nil || int(m.Target) >= len(t.program.functions) {
 		return "an unknown function"

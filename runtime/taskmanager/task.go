@@ -16,9 +16,9 @@ const (
 	// mailboxLimit is where a task stops giving credit and polling its ingress: some thousand messages, so that a batch
 	// is always full, and little to write at a barrier.
 	mailboxLimit = 4 << 20
-	// mailboxMax is where a job fails: only a cycle that makes more messages than it consumes gets there, since ingress
-	// and peers are held back at mailboxLimit.
-	mailboxMax = 512 << 20
+	// messagesMax is where a job fails, mailbox and queued output together: only a cycle that makes more messages than it
+	// consumes gets there, since ingress and peers are held back long before.
+	messagesMax = 512 << 20
 	// outputLimit is how much output may wait, for the commit point or for a broker, before the ingress is held back: an
 	// outage of the broker then fills no memory.
 	outputLimit = 32 << 20
