@@ -165,40 +165,6 @@ func (j *master) finished(ctx context.Context, from string) error {
 	return nil
 }
 
-// end brings the job to rest: finished and suspended behind a final epoch, canceled once what is committed is published.
-func (j *master) end(ctx context.Context, to desired) error {
-	r := *j.record
-	r.Desired = to
-	if err := j.manager.registry.save(ctx, &r); err != nil {
-		return err
-	}
-	*j.record = r
-	state := map[desired]JobState{wantFinished: Finished, wantSuspended: Suspended, wantCanceled: Canceled}[to]
-	rest := func(context.Context) error { j.state = state; j.note(string(state), ""); return nil }
-	switch {
-	case j.phase == running && to == wantCanceled:
-		j.state = Cancelling
-		if len(j.coordinator.unpublished) == 0 {
-			j.halt(rest)
-			return nil
-		}
-		j.coordinator.ended = true
-		j.afterPublished = rest
-		return nil
-	case j.phase == running:
-		j.afterFinal = rest
-		return j.step(ctx, asked{ask{final: true}})
-	case j.phase == halting:
-		j.afterHalt = rest
-		return nil
-	case j.phase == deploying || j.phase == requesting:
-		j.halt(rest)
-		return nil
-	}
-	j.phase = idle
-	return rest(ctx)
-}
-
 // resume lets a job run again that was brought to rest, or that failed.
 func (j *master) resume(ctx context.Context) error {
 	r := *j.record
@@ -213,23 +179,6 @@ func (j *master) resume(ctx context.Context) error {
 		return j.open(ctx)
 	}
 	return j.begin(ctx)
-}
-
-// drain stops the attempt behind a final epoch without changing what the user wants: the process is about to end.
-func (j *master) drain(ctx context.Context, done func()) error {
-	rest := func(context.Context) error { j.ended = true; done(); return nil }
-	switch j.phase {
-	case running:
-		j.afterFinal = rest
-		return j.step(ctx, asked{ask{final: true}})
-	case requesting, deploying:
-		j.halt(rest)
-		return nil
-	case halting:
-		j.afterHalt = rest
-		return nil
-	}
-	return rest(ctx)
 }
 
 // remove deletes a job that does not run.

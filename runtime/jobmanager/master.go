@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -73,6 +74,7 @@ type master struct {
 	afterFinal     func(context.Context) error // what follows a final epoch that is published, behind the halt
 	afterPublished func(context.Context) error // what follows when no lane owes anything
 	answeredFinal  map[string]bool
+	drained        func()               // set when the process is about to end: nothing follows a halt
 	change         *change              // a deployment under way
 	refusedRecord  *wire.Refused        // what suspended the job
 	diverting      *wire.Refused        // the record that the next attempt sends to the dead-letter topic
@@ -171,17 +173,8 @@ func (j *master) open(ctx context.Context) error {
 		latest = &checkpoint.Manifest{UID: j.record.UID, Job: j.record.Name, Version: j.record.Current, KeyGroups: j.version().Job.KeyGroups, Parallelism: j.version().Job.Parallelism}
 	}
 	j.manifest, j.term = latest, latest.Term+1
-	switch j.record.Desired {
-	case wantRunning:
-		return j.begin(ctx)
-	case wantSuspended:
-		j.state = Suspended
-	case wantFinished:
-		j.state = Finished
-	case wantCanceled:
-		j.state = Canceled
-	}
-	return nil
+	j.attempt = wire.Attempt{Job: j.record.UID, Attempt: latest.Attempt}
+	return j.goOn(ctx)
 }
 
 func (j *master) version() *deployedVersion { return j.record.version(j.record.Current) }
@@ -209,7 +202,10 @@ func (j *master) begin(ctx context.Context) error {
 		return err
 	}
 	j.phase, j.waitingFor, j.coordinator, j.fold, j.folding = requesting, "slots", nil, nil, nil
-	if j.state != Restarting {
+	switch {
+	case j.record.Desired == wantCanceled:
+		j.state = Cancelling
+	case j.state != Restarting:
 		j.state = Created
 	}
 	j.manager.endpoint.Send(resourceManager, &wire.Request{Attempt: j.attempt, Namespace: j.version().Job.Namespace, Tasks: j.version().Job.Parallelism})
@@ -260,6 +256,11 @@ func (j *master) deployed(ctx context.Context, from string, d *wire.Deployed) er
 	if len(j.answered) < len(j.workers) {
 		return nil
 	}
+	if j.record.Desired == wantCanceled { // what it owed is published
+		j.refusedRecord, j.diverting = nil, nil
+		j.halt(j.rest)
+		return nil
+	}
 	workers := make([]string, 0, len(j.workers))
 	for w := range j.workers {
 		workers = append(workers, w)
@@ -271,6 +272,9 @@ func (j *master) deployed(ctx context.Context, from string, d *wire.Deployed) er
 	j.note("running", fmt.Sprintf("attempt %d of version %d from checkpoint %d in %.1f ms: %d keys, %d messages, %d outboxes",
 		j.attempt.Attempt, j.record.Current, j.restored.Checkpoint, j.restored.Millis, j.restored.Keys, j.restored.Messages, j.restored.Outboxes))
 	j.refusedRecord, j.diverting = nil, nil
+	if j.record.Desired != wantRunning {
+		return j.endRunning(ctx)
+	}
 	// The first epoch makes the positions durable from which the ingresses start. With it the job counts as running.
 	return j.step(ctx, asked{})
 }
@@ -280,6 +284,8 @@ func (j *master) failed(f *wire.Failed) {
 	if j.phase != deploying && j.phase != running {
 		return
 	}
+	j.afterFinal, j.afterPublished = nil, nil
+	clear(j.answeredFinal)
 	j.lastError = f.Error
 	j.note("failed", f.Error)
 	j.log.Warn("attempt failed", "attempt", j.attempt.Attempt, "err", f.Error)
@@ -346,6 +352,14 @@ func (j *master) halted(ctx context.Context) error {
 		waits <- &wire.Answer{Attempt: j.attempt, ID: id, Problem: "the attempt has ended"}
 	}
 	j.manager.endpoint.Send(resourceManager, &wire.Release{Attempt: j.attempt})
+	if j.change != nil && j.change.swap { // prepared in tasks that are gone
+		j.finishChange(DeployedView{}, refusal(http.StatusConflict, "deploy-in-progress", "the attempt ended before the version took over", "look at the job with weir jobs, and deploy again"))
+	}
+	if j.drained != nil {
+		j.ended = true
+		j.drained()
+		return nil
+	}
 	then := j.afterHalt
 	j.afterHalt = nil
 	return then(ctx)
@@ -361,12 +375,12 @@ func (j *master) schedule(at time.Time) {
 
 func (j *master) tick(ctx context.Context) error {
 	j.retryAt = time.Time{}
-	if j.phase == waiting && j.record.Desired == wantRunning {
+	if j.phase == waiting {
 		if time.Now().Before(j.notBefore) { // a wake of the coordinator of the attempt before
 			j.schedule(j.notBefore)
 			return nil
 		}
-		return j.begin(ctx)
+		return j.goOn(ctx)
 	}
 	if j.coordinator != nil {
 		return j.step(ctx, ticked{})

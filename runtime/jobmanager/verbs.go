@@ -108,7 +108,7 @@ func (m *Manager) Stop(ctx context.Context, name string) (JobView, error) {
 	if view, err := m.verb(ctx, name, func(ctx context.Context, j *master) error { return j.end(ctx, wantFinished) }); err != nil {
 		return view, err
 	}
-	return m.rest(ctx, name, Finished, Failed)
+	return m.rest(ctx, name, Finished, Failed, Suspended)
 }
 
 // Cancel ends a job without a final checkpoint; what is committed is still published.
@@ -116,7 +116,7 @@ func (m *Manager) Cancel(ctx context.Context, name string) (JobView, error) {
 	if view, err := m.verb(ctx, name, func(ctx context.Context, j *master) error { return j.end(ctx, wantCanceled) }); err != nil {
 		return view, err
 	}
-	return m.rest(ctx, name, Canceled, Failed)
+	return m.rest(ctx, name, Canceled, Failed, Suspended)
 }
 
 // Pause ends a job's tasks behind a final checkpoint and gives its slots back; Resume goes on from there.
