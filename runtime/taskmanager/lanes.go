@@ -2,6 +2,7 @@ package taskmanager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strconv"
@@ -36,19 +37,21 @@ func (w *worker) recoverLanes(ctx context.Context, d *wire.Deploy) (pending int,
 	}
 	notice := time.AfterFunc(waitNotice, func() { w.send(&wire.Waiting{Attempt: w.attempt, For: w.brokers()}) })
 	defer notice.Stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(4, runtime.GOMAXPROCS(0))) // lanes wait on brokers, not on the CPU
 	for i := range lanes {
 		r := &lanes[i]
-		outboxes, err := w.pendingOutboxes(ctx, d, r)
+		outboxes, lane, err := w.openLane(ctx, d, r)
 		if err != nil {
+			cancel()
+			if failed := group.Wait(); failed != nil && errors.Is(err, context.Canceled) {
+				err = failed // that of the lane before
+			}
 			return 0, err
 		}
 		pending += len(outboxes)
-		lane, err := r.cluster.egress.Lane(r.id)
-		if err != nil {
-			return 0, fmt.Errorf("open lane %s: %w", r.id, err)
-		}
 		if r.own {
 			w.publishers = append(w.publishers, &publisher{
 				id: r.id, task: r.task, cluster: r.cluster, lane: lane, inbox: wire.NewInbox[publication](nil),
@@ -59,18 +62,31 @@ func (w *worker) recoverLanes(ctx context.Context, d *wire.Deploy) (pending int,
 	return pending, group.Wait()
 }
 
+func (w *worker) openLane(ctx context.Context, d *wire.Deploy, r *laneRecovery) ([]router.Pending, router.Lane, error) {
+	outboxes, err := w.pendingOutboxes(ctx, d, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	lane, err := r.cluster.egress.Lane(r.id)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open lane %s: %w", r.id, err)
+	}
+	return outboxes, lane, nil
+}
+
 func (w *worker) recoverLane(ctx context.Context, d *wire.Deploy, r *laneRecovery, lane router.Lane, outboxes []router.Pending) error {
 	var cookie []byte
 	if r.known != nil {
 		cookie = r.known.Cookie
 	}
-	if err := lane.Recover(ctx, r.known != nil, d.Manifest.Number, cookie, outboxes); err != nil {
-		return fmt.Errorf("recover: %w", &laneError{r.id, err})
+	err := lane.Recover(ctx, r.known != nil, d.Manifest.Number, cookie, outboxes)
+	if err != nil {
+		err = fmt.Errorf("recover: %w", &laneError{r.id, err})
 	}
-	if r.own {
-		return nil
+	if !r.own {
+		err = errors.Join(err, lane.Close())
 	}
-	return lane.Close()
+	return err
 }
 
 func (w *worker) lanes(d *wire.Deploy) ([]laneRecovery, error) {

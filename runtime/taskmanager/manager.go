@@ -172,7 +172,7 @@ func (m *Manager) deploy(ctx context.Context, d *wire.Deploy) {
 	m.workers[d.Attempt] = w
 	m.group.Go(func() error {
 		defer cancel()
-		if err := w.run(ctx, d); err != nil && !errors.Is(err, context.Canceled) {
+		if err := w.run(ctx, d); err != nil && ctx.Err() == nil { // nobody asked it to end
 			w.log.Error("attempt ended", "err", err)
 			m.endpoint.Send(jobManager, failure(d.Attempt, err))
 		}

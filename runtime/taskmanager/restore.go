@@ -38,11 +38,16 @@ func (w *worker) restore(ctx context.Context, group *errgroup.Group, d *wire.Dep
 		return nil, err
 	}
 	defer files.close()
-	recovery, rctx := errgroup.WithContext(ctx)
+	restoring, stop := context.WithCancel(ctx)
+	defer stop()
+	recovery, rctx := errgroup.WithContext(restoring)
 	recovery.Go(func() error { return w.restoreState(rctx, d.Manifest) })
 	recovery.Go(func() (err error) { deployed.Outboxes, err = w.recoverLanes(rctx, d); return err })
 	if deployed.Messages, err = w.restoreMessages(files); err == nil {
 		err = w.openIngresses(d, files)
+	}
+	if err != nil {
+		stop() // lanes may wait for a broker
 	}
 	if failed := recovery.Wait(); err == nil {
 		err = failed
