@@ -261,6 +261,9 @@ func (w *worker) abort(trigger uint64) {
 
 // published is run in the worker's loop after a lane has published an epoch.
 func (w *worker) published(p *publisher, number uint64) error {
+	if w.closing {
+		return nil // recovery finds it by its marker
+	}
 	w.unpublished--
 	w.send(&wire.Published{Attempt: w.attempt, Lane: p.id, Number: number})
 	w.reportFinished()

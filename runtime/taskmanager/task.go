@@ -156,6 +156,7 @@ func (t *task) obey() {
 		case c.acked != nil:
 			t.unacked.remove(c.acked)
 		case c.ready != nil:
+			t.upcoming.close() // one that was prepared and not switched to
 			t.upcoming = c.ready
 		case c.barrier.Trigger > t.lastTrigger:
 			t.seal(c.barrier)

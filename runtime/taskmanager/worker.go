@@ -54,6 +54,7 @@ type worker struct {
 	unpublished int
 	final       bool // the final epoch is committed
 	reported    bool
+	closing     bool // what events bring is only to be closed
 }
 
 func newWorker(m *Manager, d *wire.Deploy, cancel context.CancelFunc) *worker {
@@ -247,6 +248,12 @@ func (w *worker) prepare(ctx context.Context, c *wire.Prepare) {
 	}
 	w.events.Put(func() error {
 		w.linked = append(w.linked, p)
+		if w.closing {
+			for _, r := range ready {
+				r.close()
+			}
+			return nil
+		}
 		if err == nil {
 			err = w.program.fitting(p)
 		}
@@ -290,6 +297,11 @@ func (w *worker) fold(ctx context.Context, c *wire.Fold) {
 // close frees what the attempt holds; its goroutines have ended.
 func (w *worker) close() {
 	w.inboxClose()
+	w.closing = true
+	for _, event := range w.events.Take(nil) {
+		_ = event() // the attempt is over
+	}
+	w.releaseSealed()
 	for _, t := range w.local {
 		closeAll(t.invokers)
 		t.upcoming.close()
@@ -319,6 +331,25 @@ func (w *worker) close() {
 				w.log.Warn("egress left open", "cluster", c.key, "err", err)
 			}
 		}
+	}
+}
+
+// releaseSealed gives back the deltas of epochs that are not decided: each holds all memory of its task's state.
+func (w *worker) releaseSealed() {
+	left := append(w.carried, w.snapshots.Take(nil)...)
+	for _, e := range w.epochs {
+		left = append(left, e.carried...)
+		if !e.aborted { // else they are carried
+			left = append(left, e.snapshots...)
+		}
+	}
+	for _, t := range w.local {
+		if t.sealed != nil {
+			left = append(left, t.sealed)
+		}
+	}
+	for _, s := range left {
+		s.delta.Release()
 	}
 }
 
