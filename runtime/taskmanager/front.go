@@ -32,10 +32,11 @@ func newFront() *front {
 
 func ownerKey(tenant, functionType string) string { return tenant + "\x00" + functionType }
 
-// open lets calls in for the functions of a worker that has started.
+// open lets calls in for the functions of a worker that has started, or that has switched to another version.
 func (f *front) open(w *worker, p *program) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.disown(w)
 	for i := range p.functions {
 		if p.functions[i].module >= 0 {
 			f.owners[ownerKey(p.job.Namespace, p.functions[i].name.String())] = w
@@ -46,11 +47,7 @@ func (f *front) open(w *worker, p *program) {
 // close turns calls away, and tells those who wait that their attempt has ended.
 func (f *front) close(w *worker) {
 	f.mu.Lock()
-	for key, owner := range f.owners {
-		if owner == w {
-			delete(f.owners, key)
-		}
-	}
+	f.disown(w)
 	var left []waiter
 	for id, waiting := range f.waiters {
 		if waiting.worker == w {
@@ -64,6 +61,14 @@ func (f *front) close(w *worker) {
 			Type: "attempt-ended", Title: "the job is recovering", Status: http.StatusServiceUnavailable,
 			Detail: "the attempt that had this request ended before its effects were committed; they may still take effect: try again with the same Idempotency-Key",
 		}})
+	}
+}
+
+func (f *front) disown(w *worker) {
+	for key, owner := range f.owners {
+		if owner == w {
+			delete(f.owners, key)
+		}
 	}
 }
 

@@ -160,7 +160,7 @@ func (w *worker) brokers() string {
 // divert writes an outbox anew with one record on its way to the dead-letter topic: in the same transaction as the rest, so
 // that the order of the others is kept and nothing is lost.
 func (w *worker) divert(outbox [][]byte, d *wire.Refused) ([][]byte, error) {
-	topic := w.letterTopic()
+	topic := w.program.letterTopic()
 	var rewritten [][]byte
 	index := 0
 	for _, chunk := range outbox {
@@ -187,10 +187,11 @@ func (w *worker) divert(outbox [][]byte, d *wire.Refused) ([][]byte, error) {
 	return rewritten, nil
 }
 
-// letterTopic is where a diverted record goes: the dead-letter topic of the job's first module.
-func (w *worker) letterTopic() string {
-	if len(w.program.job.Modules) == 0 {
+// letterTopic is where a diverted record goes, and a message for a function that no module has any more: the dead-letter
+// topic of the job's first module.
+func (p *program) letterTopic() string {
+	if len(p.job.Modules) == 0 {
 		return ""
 	}
-	return w.program.job.Modules[0].DeadLetter
+	return p.job.Modules[0].DeadLetter
 }

@@ -88,6 +88,11 @@ func (w *worker) link(ctx context.Context, v *wire.Version) (*program, error) {
 			return p, err
 		}
 	}
+	for i := range p.functions {
+		if p.functions[i].module < 0 {
+			p.functions[i].deadLetter = p.letterTopic()
+		}
+	}
 	return p, nil
 }
 
