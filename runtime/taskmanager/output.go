@@ -1,6 +1,7 @@
 package taskmanager
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"sync/atomic"
@@ -136,6 +137,19 @@ type letter struct {
 	attempts          int
 	kind              functions.Kind
 	idempotency       string
+	bare              bool // without what did not fit
+}
+
+// bareCauseBytes is what a stripped letter says of its cause: a line.
+const bareCauseBytes = 256
+
+// strip leaves out what makes a letter too large for its topic. Without value and function it tells what happened and
+// where the message came from, and is not redriven; the job goes on, which a message must not be able to stop.
+func (l *letter) strip() {
+	cause := firstLine(l.cause)
+	l.cause = fmt.Sprintf("%s (%s: its value of %d bytes does not fit into the dead-letter topic and is left out)",
+		cause[:min(len(cause), bareCauseBytes)], l.function, len(l.value))
+	l.value, l.ext, l.function, l.bare = []byte{}, nil, "", true
 }
 
 // Headers of a dead letter, beside the headers that the record had.
@@ -155,7 +169,9 @@ const maxCauseBytes = 8 << 10
 
 // bury puts a dead letter into the outbox: exactly once, in the epoch in which the message leaves its mailbox.
 func (t *task) bury(l *letter) error {
-	t.stats.deadLetters.Add(1)
+	if !l.bare {
+		t.stats.deadLetters.Add(1)
+	}
 	if len(l.cause) > maxCauseBytes {
 		l.cause = l.cause[:maxCauseBytes]
 	}
@@ -173,7 +189,13 @@ func (t *task) bury(l *letter) error {
 		}
 	}
 	record := router.EgressRecord{Topic: []byte(l.topic), Key: l.key, Value: l.value, Time: t.now, Ext: ext}
-	if err := t.program.clusters[l.cluster].egress.Check(&record); err != nil {
+	err := t.program.clusters[l.cluster].egress.Check(&record)
+	if errors.Is(err, router.ErrTooLarge) && !l.bare {
+		bare := *l
+		bare.strip()
+		return t.bury(&bare)
+	}
+	if err != nil {
 		return fatal(fmt.Errorf("dead letter of %s %s to topic %s: %w", l.function, l.where, l.topic, err))
 	}
 	t.emit(l.cluster, functions.ExactlyOnce, &record)
