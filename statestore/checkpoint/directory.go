@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -27,10 +28,11 @@ const (
 )
 
 // DirectoryStorage keeps files in a directory of one machine, or of a mount that several share and that has hard links.
-// A file is written under another name, synced, and then linked to its name, which fails if the name is taken; then the
-// directory is synced: two syncs per file. A Delete is not synced: after a power loss a deleted file may be back.
+// A file is written without a name (or, where the file system cannot do that, under another), synced, and then linked to
+// its name, which fails if the name is taken; then the directory is synced: two syncs per file. A Delete is not synced: after a power loss a deleted file may be back.
 type DirectoryStorage struct {
-	root string
+	root    string
+	buffers sync.Pool // of *bufio.Writer: one per file would be most of what an epoch allocates
 }
 
 // Directory opens a directory, makes it if it is missing, tries that it can be written, and removes what earlier
@@ -117,6 +119,24 @@ func (d *DirectoryStorage) Create(ctx context.Context, name string, write func(i
 
 func (d *DirectoryStorage) create(path string, write func(io.Writer) error) error {
 	dir := filepath.Dir(path)
+	supported, err := d.createUnnamed(path, dir, write)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := d.makeDir(dir); err != nil {
+			return err
+		}
+		supported, err = d.createUnnamed(path, dir, write)
+	}
+	if !supported {
+		err = d.createTemp(path, dir, write)
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// createTemp writes a file under a temporary name, and links it to its own.
+func (d *DirectoryStorage) createTemp(path, dir string, write func(io.Writer) error) error {
 	temp, err := os.CreateTemp(dir, tempPrefix)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := d.makeDir(dir); err != nil {
@@ -127,7 +147,7 @@ func (d *DirectoryStorage) create(path string, write func(io.Writer) error) erro
 	if err != nil {
 		return err
 	}
-	if err := fill(temp, write); err != nil {
+	if err := errors.Join(d.fill(temp, write, temp.Sync), temp.Close()); err != nil {
 		// What is left over is swept at the next open; the first error says more.
 		_ = os.Remove(temp.Name())
 		return err
@@ -137,23 +157,28 @@ func (d *DirectoryStorage) create(path string, write func(io.Writer) error) erro
 	if errors.Is(err, syscall.EEXIST) {
 		return ErrExists
 	}
-	if err := errors.Join(err, removed); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return errors.Join(err, removed)
 }
 
-// fill writes a file, syncs and closes it.
-func fill(f *os.File, write func(io.Writer) error) error {
-	buffered := bufio.NewWriterSize(f, writeBufferBytes)
+// fill writes a file and syncs it.
+func (d *DirectoryStorage) fill(f *os.File, write func(io.Writer) error, sync func() error) error {
+	buffered, ok := d.buffers.Get().(*bufio.Writer)
+	if !ok {
+		buffered = bufio.NewWriterSize(nil, writeBufferBytes)
+	}
+	buffered.Reset(f)
+	defer func() {
+		buffered.Reset(nil)
+		d.buffers.Put(buffered)
+	}()
 	err := write(buffered)
 	if err == nil {
 		err = buffered.Flush()
 	}
 	if err == nil {
-		err = f.Sync()
+		err = sync()
 	}
-	return errors.Join(err, f.Close())
+	return err
 }
 
 // makeDir makes a directory and those above it that are missing, and makes that durable.
