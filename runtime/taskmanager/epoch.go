@@ -272,7 +272,8 @@ func (w *worker) published(p *publisher, number uint64) error {
 
 // reportFinished tells that the final epoch is committed and everything of it is out.
 func (w *worker) reportFinished() {
-	if w.final && w.unpublished == 0 && !w.reported {
+	w.ending.Store(w.final) // before unsent is read: whoever sends the last batch sees one or the other
+	if w.final && w.unpublished == 0 && w.unsent.Load() == 0 && !w.reported {
 		w.reported = true
 		w.send(&wire.Finished{Attempt: w.attempt})
 	}

@@ -90,14 +90,19 @@ func (u *unacked) flush(t *task) {
 func (t *task) transmit(s *sending) {
 	var left atomic.Int64
 	left.Store(int64(len(s.batch)))
+	t.worker.unsent.Add(1)
 	for _, chunk := range s.batch {
 		t.program.clusters[s.cluster].egress.Send(chunk, func(err error) {
 			if err != nil {
 				t.worker.fail(fmt.Errorf("send at-least-once output: %w", err))
 				return
 			}
-			if left.Add(-1) == 0 {
-				t.commands.Put(command{acked: s})
+			if left.Add(-1) != 0 {
+				return
+			}
+			t.commands.Put(command{acked: s})
+			if w := t.worker; w.unsent.Add(-1) == 0 && w.ending.Load() {
+				w.events.Put(func() error { w.reportFinished(); return nil })
 			}
 		})
 	}

@@ -37,6 +37,9 @@ func (t *task) seal(barrier wire.Barrier) {
 	for i := range t.out {
 		t.closeFrame(&t.out[i])
 	}
+	if barrier.Final {
+		t.unacked.flush(t) // there is no later turn
+	}
 	t.sealed = &snapshot{
 		task: t.id, trigger: barrier.Trigger, final: barrier.Final,
 		positions: t.positions(),

@@ -52,7 +52,9 @@ type worker struct {
 	epochs      []*epoch // not yet decided, in the order of triggers; at most one is live
 	carried     []*snapshot
 	unpublished int
-	final       bool // the final epoch is committed
+	final       bool         // the final epoch is committed
+	ending      atomic.Bool  // the same, for the egress's goroutines
+	unsent      atomic.Int64 // batches of at-least-once output that no broker has yet; of any goroutine
 	reported    bool
 	closing     bool // what events bring is only to be closed
 }
