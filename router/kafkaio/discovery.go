@@ -261,6 +261,7 @@ func (i *Ingress) begin(found []partitionKey) {
 	i.mu.Unlock()
 	i.cl.AddConsumePartitions(add)
 	if len(found) > 0 {
+		token(i.ready) // the task takes the starts into a checkpoint
 		slices.SortFunc(found, comparePartitions)
 		i.cfg.Log.Info("reads partitions", "partitions", len(found), "first", fmt.Sprintf("%s[%d]", found[0].topic, found[0].id))
 	}

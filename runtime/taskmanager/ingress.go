@@ -21,6 +21,22 @@ type ingress struct {
 	lag      map[router.Partition]int64
 	cluster  int // for dead letters; index into program.clusters
 	ext      []byte
+	settled  bool // its starts are known, and in this epoch or an earlier one
+}
+
+// settle makes an epoch of the starts of ingresses, as soon as they are resolved: until a checkpoint holds them a recovery
+// would resolve them again, and "latest" would skip what came since.
+func (t *task) settle() {
+	for i := range t.ingresses {
+		in := &t.ingresses[i]
+		if in.settled {
+			continue
+		}
+		var starts []router.Position
+		if starts, in.settled = in.source.Positions(); in.settled && len(starts) > 0 {
+			t.changed()
+		}
+	}
 }
 
 // route is where the records of one ingress topic go.

@@ -123,6 +123,7 @@ func (t *task) turn() error {
 		return nil
 	}
 	t.wakeRetries()
+	t.settle()
 	if t.mailbox.bytes < mailboxLimit && t.queuedBytes < queuedLimit && t.outboxes.bytes+t.unacked.bytes < outputLimit {
 		for i := range t.ingresses {
 			if err := t.poll(&t.ingresses[i]); err != nil {
