@@ -76,7 +76,7 @@ func (b *batch) add(m *functions.Message, hash uint64) {
 
 // process runs at most one full batch per module.
 func (t *task) process() error {
-	if held := t.mailbox.bytes + t.queuedBytes; held > messagesMax {
+	if held := t.mailbox.bytes + t.retries.bytes + t.queuedBytes; held > messagesMax {
 		return fatal(fmt.Errorf("task %d holds more than %d bytes of messages: a cycle between functions makes more than it consumes (last for %s)",
 			t.id, messagesMax, t.newestTarget()))
 	}

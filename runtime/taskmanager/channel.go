@@ -111,10 +111,10 @@ func (t *task) receiveData(frame *wire.Frame, size int) {
 	t.changed()
 }
 
-// repay gives credit back while the mailbox has room, in few and large amounts.
+// repay gives credit back while mailbox and parked messages leave room, in few and large amounts.
 func (t *task) repay(from int) {
 	in := &t.in[from]
-	if in.owed < windowBytes/4 || t.mailbox.bytes > mailboxLimit {
+	if in.owed < windowBytes/4 || t.mailbox.bytes > mailboxLimit || t.retries.bytes > parkedLimit {
 		return
 	}
 	t.out[from].inbox.Put(wire.AppendCredit(nil, uint16(t.id), uint16(from), t.attempt, in.owed))

@@ -14,6 +14,7 @@ const reuseBytes = 4 << 10
 type mailbox struct {
 	chunks [][]byte // the first may have been read in part; the last is written to when own
 	own    bool     // the last chunk is ours to append to
+	small  bool     // one of many: chunks grow from a small one
 	bytes  int
 }
 
@@ -21,7 +22,11 @@ type mailbox struct {
 func (m *mailbox) append(message *functions.Message) {
 	size := message.Size()
 	if n := len(m.chunks); !m.own || n == 0 || cap(m.chunks[n-1])-len(m.chunks[n-1]) < size {
-		m.chunks = append(m.chunks, make([]byte, 0, max(chunkBytes, size)))
+		room := chunkBytes
+		if m.small {
+			room = nextChunk(m.chunks)
+		}
+		m.chunks = append(m.chunks, make([]byte, 0, max(room, size)))
 		m.own = true
 	}
 	last := len(m.chunks) - 1

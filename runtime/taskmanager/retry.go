@@ -16,7 +16,12 @@ type retries struct {
 	blocked map[string]*blockedAddress
 	ready   []*blockedAddress // due: their messages go first in the next batches
 	due     int64             // unix ms of the earliest; 0 is none
+	bytes   int               // of all that is held
 }
+
+// parkedLimit is how much may wait behind failed messages before the ingress is held back: many addresses with a few
+// messages each, while one that is hot and fails for long cannot fill the memory, nor every snapshot.
+const parkedLimit = 32 << 20
 
 type blockedAddress struct {
 	name  string
@@ -38,6 +43,7 @@ func (r *retries) holds(m *functions.Message) bool {
 	address, ok := r.blocked[string(addressKey(buffer[:0], m))]
 	if ok {
 		address.queue.append(m)
+		r.bytes += m.Size()
 	}
 	return ok
 }
@@ -47,8 +53,9 @@ func (r *retries) block(m *functions.Message, due int64) {
 	if r.blocked == nil {
 		r.blocked = map[string]*blockedAddress{}
 	}
-	address := &blockedAddress{name: string(addressKey(nil, m)), due: due}
+	address := &blockedAddress{name: string(addressKey(nil, m)), due: due, queue: mailbox{small: true}}
 	address.queue.append(m)
+	r.bytes += m.Size()
 	r.blocked[address.name] = address
 	if r.due == 0 || due < r.due {
 		r.due = due
@@ -88,6 +95,7 @@ func (t *task) wakeRetries() {
 			continue
 		}
 		delete(r.blocked, name)
+		r.bytes -= address.queue.bytes
 		first = append(first, address.queue.capture()...)
 	}
 	t.mailbox.prepend(first)

@@ -124,7 +124,7 @@ func (t *task) turn() error {
 	}
 	t.wakeRetries()
 	t.settle()
-	if t.mailbox.bytes < mailboxLimit && t.queuedBytes < queuedLimit && t.outboxes.bytes+t.unacked.bytes < outputLimit {
+	if t.hasRoom() {
 		for i := range t.ingresses {
 			if err := t.poll(&t.ingresses[i]); err != nil {
 				return err
@@ -143,6 +143,12 @@ func (t *task) turn() error {
 	}
 	t.tell()
 	return nil
+}
+
+// hasRoom tells that nothing waits in such amounts that the ingress is to be held back. What lifts it makes another turn.
+func (t *task) hasRoom() bool {
+	return t.mailbox.bytes < mailboxLimit && t.retries.bytes < parkedLimit && t.queuedBytes < queuedLimit &&
+		t.outboxes.bytes+t.unacked.bytes < outputLimit
 }
 
 // obey carries out the worker's orders.
