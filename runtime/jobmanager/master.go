@@ -77,7 +77,7 @@ type master struct {
 	drained        func()               // set when the process is about to end: nothing follows a halt
 	change         *change              // a deployment under way
 	refusedRecord  *wire.Refused        // what suspended the job
-	diverting      *wire.Refused        // the record that the next attempt sends to the dead-letter topic
+	diverting      []wire.Refused       // records that the next attempt sends to the dead-letter topic
 	folding        []checkpoint.FileRef // deltas in the fold that runs
 	fold           *folded
 	merging        bool   // the fold that runs joins deltas

@@ -221,7 +221,7 @@ func (m *Manager) Divert(ctx context.Context, name, lane string) (LaneView, erro
 			return refusal(http.StatusConflict, "nothing-refused", "no record of this lane is refused",
 				fmt.Sprintf("job %s is %s and lane %s has nothing that its broker refused; weir outbox list shows the lanes", name, j.state, lane))
 		}
-		j.diverting = j.refusedRecord
+		j.diverting = append(j.diverting, *j.refusedRecord) // an outbox may have several: all go at once
 		return j.resume(ctx)
 	})
 	if err != nil {

@@ -139,8 +139,11 @@ func (w *worker) pendingOutboxes(ctx context.Context, d *wire.Deploy, r *laneRec
 		if err != nil {
 			return nil, err
 		}
-		if d.Divert != nil && d.Divert.Lane == r.id && d.Divert.Number == next.Number {
-			if next.Outbox, err = w.divert(next.Outbox, d.Divert); err != nil {
+		for i := range d.Divert {
+			if d.Divert[i].Lane != r.id || d.Divert[i].Number != next.Number {
+				continue
+			}
+			if next.Outbox, err = w.divert(next.Outbox, &d.Divert[i]); err != nil {
 				return nil, err
 			}
 		}

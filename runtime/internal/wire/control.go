@@ -37,7 +37,7 @@ type (
 		Term     uint64               `json:"term"`             // part of file names, so that they are unique
 		Manifest *checkpoint.Manifest `json:"manifest"`         // what to restore; never nil
 		Orphans  []checkpoint.Lane    `json:"orphans"`          // lanes of tasks that no longer exist, to be recovered here
-		Divert   *Refused             `json:"divert,omitempty"` // a record of a pending outbox that goes to the dead-letter topic instead
+		Divert   []Refused            `json:"divert,omitempty"` // records of pending outboxes that go to the dead-letter topic instead
 	}
 	// Start lets the tasks run: every TaskManager of the attempt has answered Deployed.
 	Start struct{ Attempt }
