@@ -66,6 +66,9 @@ func startEmbedded(ctx context.Context, cfg EmbeddedConfig) (*Embedded, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
+	if err := repair(cfg.Dir, cfg.Log); err != nil {
+		return nil, err
+	}
 	e := &Embedded{}
 	e.cluster, err = kfake.NewCluster(
 		kfake.NumBrokers(1), kfake.DataDir(cfg.Dir), kfake.ClusterID("weir-dev"),
@@ -90,10 +93,10 @@ func startEmbedded(ctx context.Context, cfg EmbeddedConfig) (*Embedded, error) {
 		}
 		return nil, err
 	}
-	// Retention runs only once some topic is compacted or has a retention of its own: the markers' topic is that one.
+	// Retention runs only once some topic has one of its own: the markers' topic is that one.
 	ctx, cancel := context.WithTimeout(ctx, embeddedStart)
 	defer cancel()
-	egress, err := OpenEgress(EgressConfig{Cluster: functions.Cluster{Address: e.Address()}, Log: cfg.Log})
+	egress, err := OpenEgress(EgressConfig{Cluster: functions.Cluster{Address: e.Address()}, Embedded: true, Log: cfg.Log})
 	if err == nil {
 		err = errors.Join(egress.ensureMarkers(ctx), egress.Close())
 	}

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/weir-run/weir/router/kafkaio"
@@ -101,5 +104,51 @@ func TestEmbeddedBrokerNamesAPortInUse(t *testing.T) {
 	}
 	if !bytes.Contains([]byte(err.Error()), []byte(b.Address())) {
 		t.Errorf("error %v does not name %s", err, b.Address())
+	}
+}
+
+func TestEmbeddedBrokerDropsABatchThatItNeverAcknowledged(t *testing.T) {
+	dir := t.TempDir()
+	first := embedded(t, dir, "127.0.0.1:0")
+	k := newKafka(t, first.Address())
+	k.Create(t, "cut", 1)
+	for n := range 3 {
+		k.Transact(t, "cut", true, routertest.Record{Value: fmt.Append(nil, n)})
+	}
+	first.Close()
+	// Killed between the last batch, which is the end of the third transaction, and its entry in the index.
+	indexes, err := filepath.Glob(filepath.Join(dir, "partitions", "cut-0", "*.idx"))
+	if err != nil || len(indexes) != 1 {
+		t.Fatalf("indexes %v: %v", indexes, err)
+	}
+	stat, err := os.Stat(indexes[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if entries := stat.Size() / 15; entries != 6 || stat.Size()%15 != 0 {
+		t.Fatalf("the index of 6 batches has %d bytes: its format is another one", stat.Size())
+	}
+	if err := os.Truncate(indexes[0], stat.Size()-15); err != nil {
+		t.Fatal(err)
+	}
+	second := embedded(t, dir, "127.0.0.1:0")
+	k = newKafka(t, second.Address())
+	wantRecords(t, k.Read(t, "cut"), "0", "1")
+	k.Transact(t, "cut", false, routertest.Record{Value: []byte("aborted")})
+	k.Transact(t, "cut", true, routertest.Record{Value: []byte("3")})
+	wantRecords(t, k.Read(t, "cut"), "0", "1", "3")
+	second.Close()
+	third := embedded(t, dir, "127.0.0.1:0")
+	wantRecords(t, newKafka(t, third.Address()).Read(t, "cut"), "0", "1", "3")
+}
+
+func wantRecords(t *testing.T, got []routertest.Record, want ...string) {
+	t.Helper()
+	var values []string
+	for _, r := range got {
+		values = append(values, string(r.Value))
+	}
+	if !slices.Equal(values, want) {
+		t.Errorf("got records %v, want %v", values, want)
 	}
 }

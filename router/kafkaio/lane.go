@@ -92,7 +92,7 @@ func (l *Lane) recover(ctx context.Context, known bool, last uint64, cookie []by
 		return err
 	case found && marker > last:
 		return fmt.Errorf("%w: marker is %d, manifest %d", router.ErrMarker, marker, last)
-	case !found && known:
+	case !found && known && (!l.e.cfg.Embedded || len(cookie) == 0): // the cookie says as much as the marker
 		return fmt.Errorf("%w: there is none, manifest %d names the lane", router.ErrMarker, last)
 	}
 	l.done, l.base, l.owed = marker, cookie, pending

@@ -23,6 +23,8 @@ const (
 	markerPartitions = 16
 	// markerSegmentBytes keeps what compaction has not reached yet small.
 	markerSegmentBytes = "16777216"
+	// embeddedMarkerBytes bounds the embedded broker's markers, by partition: some 800,000 epochs.
+	embeddedMarkerBytes = "268435456"
 	// markerTail is where the search for a marker begins, in offsets from the end: a busy lane's is near.
 	markerTail = 1024
 	// openWarning is how many looks at an open transaction of somebody else pass before it is said.
@@ -38,10 +40,7 @@ func (e *Egress) ensureMarkers(ctx context.Context) error {
 			return nil
 		}
 		if err == nil {
-			policy, segment, dirty := "compact", markerSegmentBytes, "0.1"
-			err = createTopic(ctx, e.adm, markerTopic, markerPartitions, map[string]*string{
-				"cleanup.policy": &policy, "segment.bytes": &segment, "min.cleanable.dirty.ratio": &dirty,
-			})
+			err = createTopic(ctx, e.adm, markerTopic, markerPartitions, e.markerConfigs())
 		}
 		if err == nil {
 			err = kerr.UnknownTopicOrPartition // its metadata spreads within milliseconds
@@ -50,6 +49,20 @@ func (e *Egress) ensureMarkers(ctx context.Context) error {
 			return fmt.Errorf("prepare topic %s: %w", markerTopic, err)
 		}
 	}
+}
+
+// markerConfigs are the settings of the marker topic. The embedded broker's compaction takes an open transaction's record
+// for the last one and would drop the committed marker below it, so there old markers go by size instead.
+func (e *Egress) markerConfigs() map[string]*string {
+	configs := map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.bytes": markerSegmentBytes}
+	if e.cfg.Embedded {
+		configs = map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": embeddedMarkerBytes, "segment.bytes": markerSegmentBytes}
+	}
+	values := make(map[string]*string, len(configs))
+	for k, v := range configs {
+		values[k] = &v
+	}
+	return values
 }
 
 // markerPartition is where the lane's marker lives.
