@@ -89,10 +89,22 @@ func (s *slots) expire(now time.Time) []action {
 	for name, m := range s.managers {
 		if now.Sub(m.seen) > lostAfter {
 			delete(s.managers, name)
+			s.vacate(name)
 			actions = append(actions, action{to: jobManager, message: &wire.Lost{TaskManager: name}})
 		}
 	}
 	return actions
+}
+
+// vacate takes a TaskManager that is gone out of all grants: when it comes back it starts with free slots.
+func (s *slots) vacate(name string) {
+	for _, g := range s.grants {
+		for i := range g.places {
+			if g.places[i] == name {
+				g.places[i] = ""
+			}
+		}
+	}
 }
 
 // place grants waiting requests in the order they came; one that does not fit does not hold back those behind it.

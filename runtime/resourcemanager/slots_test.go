@@ -64,6 +64,15 @@ func TestSlotScripts(t *testing.T) {
 			{4, "", nil, ""},
 			{6, "", nil, "lost t1"},
 		},
+		"a taskmanager that comes back is not overfilled by what it had lost": {
+			{0, "t1", &wire.Offer{Slots: 1}, ""},
+			{0, "jm", ask("a", 1, 1), "grant a [t1]"},
+			{6, "", nil, "lost t1"},
+			{7, "t1", &wire.Offer{Slots: 1}, ""},
+			{7, "jm", &wire.Release{Attempt: wire.Attempt{Job: "a", Attempt: 1}}, ""},
+			{8, "jm", ask("a", 2, 1), "grant a [t1]"},
+			{8, "jm", ask("b", 1, 1), ""},
+		},
 		"a request that does not fit is refused in time, and does not hold back a smaller one": {
 			{0, "t1", &wire.Offer{Slots: 1}, ""},
 			{0, "jm", ask("big", 1, 5), ""},
