@@ -291,7 +291,13 @@ func (j *master) failed(f *wire.Failed) {
 	j.log.Warn("attempt failed", "attempt", j.attempt.Attempt, "err", f.Error)
 	j.state = Failing
 	if c := j.change; c != nil && !c.swap {
-		j.halt(func(ctx context.Context) error { return j.takeBack(ctx, f.Error) })
+		j.halt(func(ctx context.Context) error {
+			if j.manifest.Version != c.version { // it was the version before, on its way out
+				j.state = Restarting
+				return j.begin(ctx)
+			}
+			return j.takeBack(ctx, f.Error)
+		})
 		return
 	}
 	j.finishChange(DeployedView{}, fmt.Errorf("attempt %d failed: %s", j.attempt.Attempt, f.Error))
