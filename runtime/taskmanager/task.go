@@ -22,6 +22,9 @@ const (
 	// outputLimit is how much output may wait, for the commit point or for a broker, before the ingress is held back: an
 	// outage of the broker then fills no memory.
 	outputLimit = 32 << 20
+	// callsLimit is how much may wait before calls are turned away: above what holds the ingress back, so that only calls that
+	// come faster than they are worked off, or whose output finds no broker, get there.
+	callsLimit = 64 << 20
 	// pollRecords bounds one poll, so that barriers and replies wait for no more than a few hundred records.
 	pollRecords = 512
 )
@@ -77,6 +80,7 @@ type task struct {
 type taskStats struct {
 	in, out, invocations, failures, deadLetters, skipped, stale atomic.Uint64
 	keys, stateBytes, lag                                       atomic.Int64
+	full                                                        atomic.Bool // calls are turned away
 }
 
 // command is an order of the worker to a task.
@@ -124,6 +128,7 @@ func (t *task) turn() error {
 	}
 	t.wakeRetries()
 	t.settle()
+	t.stats.full.Store(t.mailbox.bytes+t.retries.bytes+t.queuedBytes+t.outboxes.bytes+t.unacked.bytes > callsLimit)
 	if t.hasRoom() {
 		for i := range t.ingresses {
 			if err := t.poll(&t.ingresses[i]); err != nil {

@@ -215,17 +215,26 @@ func (w *worker) want(urgent, lone bool) {
 
 // enqueue puts a message into the mailbox of the task that owns its key; false before Start and in another TaskManager.
 func (w *worker) enqueue(m *functions.Message) bool {
-	tasks := w.running.Load()
-	if tasks == nil {
+	t := w.runningOwner(m.Key)
+	if t == nil {
 		return false
 	}
+	t.commands.Put(command{message: m})
+	return true
+}
+
+// runningOwner is the task of a key; nil before Start and in another TaskManager. Any goroutine may call it.
+func (w *worker) runningOwner(key []byte) *task {
+	tasks := w.running.Load()
+	if tasks == nil {
+		return nil
+	}
 	for _, t := range *tasks {
-		if t.id == functions.Owner(functions.GroupOf(functions.Hash(m.Key), t.groups), t.groups, t.tasks) {
-			t.commands.Put(command{message: m})
-			return true
+		if t.id == functions.Owner(functions.GroupOf(functions.Hash(key), t.groups), t.groups, t.tasks) {
+			return t
 		}
 	}
-	return false
+	return nil
 }
 
 func (w *worker) functionID(name string) (uint16, bool) {
