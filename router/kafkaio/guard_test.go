@@ -133,9 +133,7 @@ func TestEmbeddedBrokerDropsABatchThatItNeverAcknowledged(t *testing.T) {
 	}
 	second := embedded(t, dir, "127.0.0.1:0")
 	k = newKafka(t, second.Address())
-	k.Transact(t, "cut", false, routertest.Record{Value: []byte("aborted")}) // as lanes do: the log needs an end of it
-	wantRecords(t, k.Read(t, "cut"), "0", "1")
-	k.Transact(t, "cut", true, routertest.Record{Value: []byte("3")})
+	k.Write(t, "cut", routertest.Record{Value: []byte("3")})
 	wantRecords(t, k.Read(t, "cut"), "0", "1", "3")
 	second.Close()
 	third := embedded(t, dir, "127.0.0.1:0")
