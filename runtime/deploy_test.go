@@ -1,0 +1,157 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/runtime/jobmanager"
+	"github.com/weir-run/weir/runtime/runtimetest"
+	"github.com/weir-run/weir/runtime/taskmanager"
+)
+
+func TestADeploymentWhoseCallerGoesAwayGoesOn(t *testing.T) {
+	gate := make(chan struct{})
+	loading := make(chan struct{})
+	var c *runtimetest.Cluster
+	c = wired(t, counter, func(config *taskmanager.Config) {
+		config.Modules = func(_ context.Context, m *functions.Module) (taskmanager.Module, error) {
+			if m.Digest == "v2" {
+				close(loading)
+				<-gate
+			}
+			return counter, nil
+		}
+	})
+	c.Modules["v2"] = counter
+	c.Deploy(c.Job("job", "v1", 2))
+	ctx, leave := context.WithCancel(t.Context())
+	go func() { <-loading; leave() }()
+	if _, err := c.Jobs.Deploy(ctx, c.Job("job", "v2", 2), jobmanager.DeployOptions{}); !errors.Is(err, context.Canceled) {
+		t.Fatalf("%v", err)
+	}
+	close(gate)
+	for {
+		view, err := c.Jobs.Job(limited(t), "job")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if view.Version == 2 {
+			return
+		}
+	}
+}
+
+func TestASwitchWhoseCheckpointFailsIsTriedAgain(t *testing.T) {
+	c := start(t, counter)
+	c.Modules["v2"] = counter
+	c.Deploy(c.Job("job", "v1", 2))
+	c.Call("t/counter", "ann", "1")
+	var failed atomic.Int64
+	c.Fault(func(step, name string) error {
+		if step == "write" && strings.Contains(name, "/data/") && failed.Add(1) <= 1 {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	view, err := c.Jobs.Deploy(limited(t), c.Job("job", "v2", 2), jobmanager.DeployOptions{})
+	if err != nil || view.Restarted {
+		t.Fatalf("%+v %v", view, err)
+	}
+}
+
+func TestACallOfARemovedFunctionIsTurnedAway(t *testing.T) {
+	c := start(t, runtimetest.Module{counter[0], {Type: "t/other", Run: func(c *runtimetest.Call) error { c.Reply([]byte("x")); return nil }}})
+	c.Modules["v2"] = counter
+	c.Deploy(c.Job("job", "v1", 1))
+	c.Call("t/other", "ann", "1")
+	c.Deploy(c.Job("job", "v2", 1))
+	a, err := c.Tasks.Dispatch(limited(t), &router.Call{Namespace: "default", Type: "t/other", Key: []byte("a"), Body: []byte("b")})
+	view, _ := c.Jobs.Job(t.Context(), "job")
+	if err != nil || a.Status != 404 && a.Status != 500 || view.State != jobmanager.Running || view.Attempt != 1 {
+		t.Fatalf("%+v %v: %+v", a, err, view)
+	}
+}
+
+func TestAMessageForARemovedFunctionIsDeadLettered(t *testing.T) {
+	c := start(t, runtimetest.Module{counter[0], {Type: "t/other", Run: func(c *runtimetest.Call) error { return errors.New("later") }}})
+	c.Modules["v2"] = counter
+	job := c.Job("job", "v1", 1, "t/other")
+	job.Modules[0].Retry = functions.Retry{Attempts: 5, Backoff: 2 * time.Second, MaxBackoff: 2 * time.Second}
+	c.Deploy(job)
+	c.Broker.Produce("in", "ann", []byte("1"))
+	for {
+		v, _ := c.Jobs.Job(t.Context(), "job")
+		if v.In == 1 {
+			break
+		}
+	}
+	next := c.Job("job", "v2", 1, "t/counter")
+	next.Ingresses[0].Topics[0].Targets = job.Ingresses[0].Topics[0].Targets
+	next.Ingresses[0].Topics[0].Targets = append([]functions.TypeName(nil), next.Ingresses[0].Topics[0].Targets...)
+	c.Deploy(next)
+	letters := wait(t, c, "dead", 1)
+	view, _ := c.Jobs.Job(t.Context(), "job")
+	if view.Attempt != 1 {
+		t.Fatalf("%+v %+v", letters, view)
+	}
+}
+
+func TestADeploymentDuringARestartIsAnswered(t *testing.T) {
+	gate := make(chan struct{})
+	loading := make(chan struct{})
+	c := wired(t, counter, func(config *taskmanager.Config) {
+		config.Modules = func(_ context.Context, m *functions.Module) (taskmanager.Module, error) {
+			if m.Digest == "v2" {
+				close(loading)
+				<-gate
+			}
+			return counter, nil
+		}
+	})
+	c.Modules["v2"], c.Modules["v3"] = counter, counter
+	c.Deploy(c.Job("job", "v1", 2))
+	answered := make(chan error, 1)
+	go func() {
+		_, err := c.Jobs.Deploy(limited(t), c.Job("job", "v2", 2), jobmanager.DeployOptions{})
+		answered <- err
+	}()
+	<-loading
+	if _, err := c.Jobs.Restart(t.Context(), "job"); err != nil {
+		t.Fatal(err)
+	}
+	close(gate)
+	err := <-answered
+	if errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("%v", err)
+	}
+	if _, err := c.Jobs.Deploy(limited(t), c.Job("job", "v3", 2), jobmanager.DeployOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestADeploymentGoesOnWhenTheVersionBeforeFailsOnItsWayOut(t *testing.T) {
+	c := start(t, counter)
+	c.Deploy(c.Job("job", "v1", 2))
+	c.Call("t/counter", "ann", "1")
+	var failed atomic.Int64
+	c.Fault(func(step, name string) error {
+		if step == "write" && strings.Contains(name, "/data/") && failed.Add(1) <= 1 {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	view, err := c.Jobs.Deploy(limited(t), c.Job("job", "v1", 3), jobmanager.DeployOptions{})
+	if err != nil || view.Version != 2 {
+		t.Fatalf("%+v %v", view, err)
+	}
+	if got := c.Call("t/counter", "ann", "1"); string(got.Body) != "2" {
+		t.Fatalf("%+v", got)
+	}
+}

@@ -1,0 +1,169 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/runtime/jobmanager"
+	"github.com/weir-run/weir/runtime/runtimetest"
+	"github.com/weir-run/weir/runtime/taskmanager"
+)
+
+func TestAJobWithADamagedLogCanBeLookedAtAndDeployed(t *testing.T) {
+	c := start(t, counter)
+	c.Deploy(c.Job("job", "v1", 2))
+	c.Call("t/counter", "ann", "1")
+	c.Stop()
+	names, err := c.Storage.List(t.Context(), "jobs/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var newest string
+	for _, n := range names {
+		if strings.Contains(n, "manifest") {
+			newest = n
+		}
+	}
+	c.Storage.Flip(newest, 100)
+	c.Start()
+	c.Ready()
+	inState(t, c, "job", jobmanager.Failed)
+	if _, err := c.Jobs.Lanes(limited(t), "job"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Jobs.Deploy(limited(t), c.Job("job", "v1", 3), jobmanager.DeployOptions{}); err == nil {
+		t.Fatal("deployed onto a damaged log")
+	}
+	inState(t, c, "job", jobmanager.Failed)
+}
+
+func TestStopEndsAJobWhoseAttemptFailsOnTheWay(t *testing.T) {
+	c := start(t, counter)
+	job := c.Job("job", "v1", 2)
+	c.Deploy(job)
+	c.Call("t/counter", "ann", "1")
+	var failed atomic.Int64
+	c.Fault(func(step, name string) error {
+		if step == "write" && strings.Contains(name, "/data/") && failed.Add(1) <= 1 {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	view, err := c.Jobs.Stop(limited(t), "job")
+	if err != nil || view.State != jobmanager.Finished {
+		t.Fatalf("%+v %v", view, err)
+	}
+}
+
+func TestAJobStoppedAcrossACrashPublishesWhatItCommitted(t *testing.T) {
+	for name, want := range map[string]jobmanager.JobState{"stop": jobmanager.Finished, "cancel": jobmanager.Canceled} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t, counter)
+			c.Deploy(c.Job("job", "v1", 1))
+			var down atomic.Bool
+			c.Broker.Publish = func(string, uint64) error {
+				if down.Load() {
+					return errors.New("broker is away")
+				}
+				return nil
+			}
+			down.Store(true)
+			c.Call("t/counter", "ann", "1") // committed, answered; its record is owed
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if name == "stop" {
+				_, _ = c.Jobs.Stop(ctx, "job")
+			} else {
+				_, _ = c.Jobs.Cancel(ctx, "job")
+			}
+			c.Crash()
+			down.Store(false)
+			c.Start()
+			c.Ready()
+			wait(t, c, "out", 1)
+			inStateSoon(t, c, want)
+		})
+	}
+}
+
+func inStateSoon(t *testing.T, c *runtimetest.Cluster, want jobmanager.JobState) {
+	t.Helper()
+	ctx := limited(t)
+	for ctx.Err() == nil {
+		view, err := c.Jobs.Job(ctx, "job")
+		if err == nil && view.State == want {
+			return
+		}
+	}
+	view, _ := c.Jobs.Job(t.Context(), "job")
+	t.Fatalf("%+v, want %s", view, want)
+}
+
+func TestARestartWhoseFinalEpochFailsStillRuns(t *testing.T) {
+	c := start(t, counter)
+	c.Deploy(c.Job("job", "v1", 2))
+	c.Call("t/counter", "ann", "1")
+	var failed atomic.Int64
+	c.Fault(func(step, name string) error {
+		if step == "write" && strings.Contains(name, "/data/") && failed.Add(1) <= 1 {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	if _, err := c.Jobs.Restart(t.Context(), "job"); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		view, _ := c.Jobs.Job(t.Context(), "job")
+		if view.Attempt > 1 {
+			break
+		}
+	}
+	inStateSoon(t, c, jobmanager.Running)
+}
+
+func TestAFailedJobWaitsForItsRestartDelay(t *testing.T) {
+	c := start(t, counter)
+	job := c.Job("job", "v1", 1)
+	job.Restart.Delay = time.Hour
+	var down atomic.Bool
+	c.Broker.Publish = func(string, uint64) error {
+		if down.Load() {
+			return errors.New("no")
+		}
+		return nil
+	}
+	c.Deploy(job)
+	c.Call("t/counter", "ann", "1")
+	wait(t, c, "out", 1)
+	down.Store(true)
+	c.Call("t/counter", "ann", "1")
+	for until := time.Now().Add(1500 * time.Millisecond); time.Now().Before(until); { // the coordinator asked to be woken after a second
+		if view, err := c.Jobs.Job(t.Context(), "job"); err != nil || view.Attempt != 1 {
+			t.Fatalf("%+v %v", view, err)
+		}
+	}
+}
+
+func TestAJobThatWaitsForItsBrokerIsShownAtOnce(t *testing.T) {
+	c := wired(t, counter, func(config *taskmanager.Config) {
+		open := config.Egress
+		config.Egress = func(r *taskmanager.EgressRequest) (router.Egress, error) {
+			e, err := open(r)
+			return &faultyEgress{Egress: e, lane: func(l router.Lane) router.Lane { return stuckLane{l} }}, err
+		}
+	})
+	go func() { _, _ = c.Jobs.Deploy(t.Context(), c.Job("job", "v1", 1), jobmanager.DeployOptions{}) }()
+	for until := time.Now().Add(300 * time.Millisecond); time.Now().Before(until); {
+		started := time.Now()
+		if _, err := c.Jobs.Job(t.Context(), "job"); time.Since(started) > time.Second {
+			t.Fatalf("took %v: %v", time.Since(started), err)
+		}
+	}
+}
