@@ -132,18 +132,23 @@ func (b *Broker) Restart(ctx context.Context) error {
 	return nil
 }
 
-// await returns when the last listener to open takes a connection.
+// await returns when every listener takes connections.
 func (b *Broker) await(ctx context.Context) error {
-	to := b.Address()
+	listeners := []string{b.Address()}
 	if b.cfg.Username != "" {
-		to = b.SASLAddress()
+		listeners = append(listeners, b.SASLAddress())
 	}
 	tick := time.NewTicker(dialInterval)
 	defer tick.Stop()
 	var dialer net.Dialer
-	for {
-		if c, err := dialer.DialContext(ctx, "tcp", to); err == nil {
-			return c.Close()
+	for len(listeners) > 0 {
+		c, err := dialer.DialContext(ctx, "tcp", listeners[0])
+		if err == nil {
+			if err := c.Close(); err != nil {
+				return err
+			}
+			listeners = listeners[1:]
+			continue
 		}
 		select {
 		case <-tick.C:
@@ -153,6 +158,7 @@ func (b *Broker) await(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 func (b *Broker) java(main string, args ...string) []string {

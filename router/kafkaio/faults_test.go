@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -203,7 +204,7 @@ func survive(t *testing.T, c *kfake.Cluster, cut *cutter, k *kafka, f fault) {
 func faultBox(topic string, n uint64) [][]byte {
 	var b []byte
 	for i := range uint64(10) {
-		r := router.EgressRecord{Topic: []byte(topic), Value: fmt.Append(nil, n*10+i)}
+		r := router.EgressRecord{Topic: []byte(topic), Value: fmt.Append(nil, n*10+i), Time: time.Now().UnixMilli()}
 		if i < 9 {
 			r.Key = fmt.Append(nil, "key", i)
 		}

@@ -46,7 +46,7 @@ func tornOutbox(n uint64) [][]byte {
 	var b []byte
 	for i := range uint64(tornRecords) {
 		seq := (n-1)*tornRecords + i
-		r := router.EgressRecord{Topic: []byte(tornTopic), Value: strconv.AppendUint(nil, seq, 10)}
+		r := router.EgressRecord{Topic: []byte(tornTopic), Value: strconv.AppendUint(nil, seq, 10), Time: time.Now().UnixMilli()}
 		if i > 3 { // some records have no key
 			r.Key = fmt.Appendf(nil, "key-%d", seq%97)
 		}

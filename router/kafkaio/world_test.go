@@ -184,7 +184,10 @@ func (k *kafka) Truncate(t testing.TB, topic string, partition int32, before int
 func records(topic string, rs []routertest.Record) []*kgo.Record {
 	var out []*kgo.Record
 	for _, r := range rs {
-		one := &kgo.Record{Topic: topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Timestamp: time.UnixMilli(r.Time)}
+		one := &kgo.Record{Topic: topic, Partition: r.Partition, Key: r.Key, Value: r.Value}
+		if r.Time > 0 { // else it is now
+			one.Timestamp = time.UnixMilli(r.Time)
+		}
 		for _, h := range r.Headers {
 			one.Headers = append(one.Headers, kgo.RecordHeader(h))
 		}

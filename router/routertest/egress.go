@@ -110,7 +110,7 @@ func outbox(topic string, records ...Record) [][]byte {
 func keyed(from, to int) []Record {
 	var r []Record
 	for n := from; n < to; n++ {
-		r = append(r, Record{Key: fmt.Appendf(nil, "key-%d", n%10), Value: fmt.Appendf(nil, "%d", n), Time: int64(n)})
+		r = append(r, Record{Key: fmt.Appendf(nil, "key-%d", n%10), Value: fmt.Appendf(nil, "%d", n), Time: hourAgo + int64(n)})
 	}
 	return r
 }
@@ -155,10 +155,10 @@ func (s egressSuite) whole(t *testing.T) {
 			ctx, e := s.opened(t, EgressTopic{Name: name, Compression: codec})
 			l := s.lane(ctx, t, e, name, false, 0, nil)
 			want := []Record{
-				{Offset: 0, Key: []byte("k"), Value: bytes.Repeat([]byte("v"), 100), Time: 123, Headers: []router.Header{{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")}}},
-				{Offset: 1, Value: []byte("no key"), Time: 100},
-				{Offset: 2, Key: []byte("tombstone"), Time: 125},
-				{Offset: 3, Key: []byte{}, Value: []byte{}, Time: 126, Headers: []router.Header{{Key: "b", Value: []byte{}}}},
+				{Offset: 0, Key: []byte("k"), Value: bytes.Repeat([]byte("v"), 100), Time: hourAgo + 123, Headers: []router.Header{{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")}}},
+				{Offset: 1, Value: []byte("no key"), Time: hourAgo + 100},
+				{Offset: 2, Key: []byte("tombstone"), Time: hourAgo + 125},
+				{Offset: 3, Key: []byte{}, Value: []byte{}, Time: hourAgo + 126, Headers: []router.Header{{Key: "b", Value: []byte{}}}},
 			}
 			publish(ctx, t, l, 1, outbox(name, want...))
 			got := s.w.Read(t, name)
@@ -184,7 +184,7 @@ func (s egressSuite) keys(t *testing.T) {
 	}
 	var records []Record
 	for key := range want {
-		records = append(records, Record{Key: []byte(key), Value: []byte("lane")})
+		records = append(records, Record{Key: []byte(key), Value: []byte("lane"), Time: hourAgo})
 	}
 	publish(ctx, t, l, 1, outbox(name, records...))
 	done := make(chan error, 1)
@@ -315,7 +315,7 @@ func (s egressSuite) tooLarge(t *testing.T) {
 	name := s.topic(t, 1)
 	ctx, e := s.opened(t, EgressTopic{Name: name})
 	l := s.lane(ctx, t, e, name, false, 0, nil)
-	large := Record{Key: []byte("k"), Value: bytes.Repeat([]byte("x"), 2<<20)}
+	large := Record{Key: []byte("k"), Value: bytes.Repeat([]byte("x"), 2<<20), Time: hourAgo}
 	if err := e.Check(&router.EgressRecord{Topic: []byte(name), Key: large.Key, Value: large.Value}); !errors.Is(err, router.ErrTooLarge) {
 		t.Errorf("check: %v, want %v", err, router.ErrTooLarge)
 	}

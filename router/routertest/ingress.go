@@ -87,11 +87,11 @@ func (s ingressSuite) whole(t *testing.T) {
 	name := topicName(t, "in")
 	s.w.Create(t, name, 1)
 	want := []Record{
-		{Offset: 0, Key: []byte("k"), Value: []byte("v"), Time: 123, Headers: []router.Header{{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")}}},
-		{Offset: 1, Value: []byte("no key"), Time: 124},
-		{Offset: 2, Key: []byte("tombstone"), Time: 125},
-		{Offset: 3, Key: []byte{}, Value: []byte{}, Time: 126, Headers: []router.Header{{Key: "b", Value: []byte{}}}},
-		{Offset: 4, Key: []byte("large"), Value: []byte(strings.Repeat("x", 200)), Time: 127},
+		{Offset: 0, Key: []byte("k"), Value: []byte("v"), Time: hourAgo + 123, Headers: []router.Header{{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")}}},
+		{Offset: 1, Value: []byte("no key"), Time: hourAgo + 124},
+		{Offset: 2, Key: []byte("tombstone"), Time: hourAgo + 125},
+		{Offset: 3, Key: []byte{}, Value: []byte{}, Time: hourAgo + 126, Headers: []router.Header{{Key: "b", Value: []byte{}}}},
+		{Offset: 4, Key: []byte("large"), Value: []byte(strings.Repeat("x", 200)), Time: hourAgo + 127},
 	}
 	s.w.Write(t, name, want...)
 	in := oneTopic(name)
@@ -164,8 +164,8 @@ func (s ingressSuite) starts(t *testing.T) {
 	}{
 		{functions.Start{Type: "earliest"}, 0},
 		{functions.Start{Type: "latest"}, 10},
-		{functions.Start{Type: "timestamp", Time: time.UnixMilli(1004)}, 4},
-		{functions.Start{Type: "timestamp", Time: time.UnixMilli(99999)}, 10},
+		{functions.Start{Type: "timestamp", Time: time.UnixMilli(hourAgo + 4)}, 4},
+		{functions.Start{Type: "timestamp", Time: time.UnixMilli(hourAgo + 99999)}, 10},
 		{functions.Start{Type: "specific-offsets", Offsets: map[string]int64{name + "/0": 7}}, 7},
 		{functions.Start{Type: "specific-offsets", Offsets: map[string]int64{"other/0": 7}}, 0},
 		{functions.Start{Type: "group-offsets"}, 0},

@@ -23,6 +23,9 @@ import (
 // patience ends a test that hangs. No outcome depends on it.
 const patience = time.Minute
 
+// hourAgo is a time that no retention has reached yet, in unix ms.
+var hourAgo = time.Now().Add(-time.Hour).UnixMilli()
+
 // World is the log as everybody else sees and changes it. Its methods end the test when they fail.
 type World interface {
 	// Create makes a topic.
@@ -66,7 +69,7 @@ func topicName(t testing.TB, suffix string) string {
 func numbered(from, to, partitions int) []Record {
 	var r []Record
 	for n := from; n < to; n++ {
-		r = append(r, Record{Partition: int32(n % partitions), Key: fmt.Appendf(nil, "k%d", n%7), Value: fmt.Appendf(nil, "%d", n), Time: int64(1000 + n)})
+		r = append(r, Record{Partition: int32(n % partitions), Key: fmt.Appendf(nil, "k%d", n%7), Value: fmt.Appendf(nil, "%d", n), Time: hourAgo + int64(n)})
 	}
 	return r
 }
