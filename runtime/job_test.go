@@ -372,7 +372,7 @@ func TestTheLifeOfAJob(t *testing.T) {
 	}
 	view, err := c.Jobs.Pause(t.Context(), "job")
 	state(view, err, jobmanager.Suspended)
-	if got := c.Call("t/counter", "ann", "1"); got.Status != 404 {
+	if got := c.Call("t/counter", "ann", "1"); got.Status != 503 {
 		t.Fatalf("a paused job answers %+v", got)
 	}
 	if _, err := c.Jobs.Resume(t.Context(), "job"); err != nil {

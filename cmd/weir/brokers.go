@@ -99,7 +99,7 @@ func missingTopic(address, topic string, near []string) error {
 		detail += fmt.Sprintf("; the broker has %q", near[0])
 	}
 	return &router.Problem{Type: "unknown-topic", Title: "a topic does not exist", Status: http.StatusUnprocessableEntity,
-		Detail: detail + "; create the topic, or set create: 1 beside it in module.yaml", Docs: "/docs/errors#unknown-topic"}
+		Detail: detail + "; create the topic, or set create: 1 beside it in module.yaml", Docs: "docs/errors.md#unknown-topic"}
 }
 
 // letters reads the newest dead letters of a job.
@@ -197,6 +197,8 @@ func letterOf(r *kafkaio.ConsumedRecord) jobLetter {
 			l.job = value
 		case taskmanager.LetterIdempotency:
 			l.Idempotency = value
+		case taskmanager.LetterType:
+			l.Ext = functions.AppendExt(l.Ext, functions.TagType, h.Value)
 		case taskmanager.LetterTime:
 		default:
 			l.Ext = functions.AppendHeader(l.Ext, []byte(h.Key), h.Value)

@@ -29,7 +29,7 @@ type changed struct {
 }
 
 func refusal(status int, kind, title, detail string) error {
-	return &router.Problem{Type: kind, Title: title, Status: status, Detail: detail, Docs: "/docs/errors#" + kind}
+	return &router.Problem{Type: kind, Title: title, Status: status, Detail: detail, Docs: "docs/errors.md#" + kind}
 }
 
 // finishChange answers who waits for a change, if anyone does.
@@ -81,13 +81,13 @@ func (j *master) remember(ctx context.Context, next *deployedVersion) error {
 	return nil
 }
 
-// takeBack ends a deployment whose first attempt failed: the version before it runs again, and a job that had none fails.
-func (j *master) takeBack(ctx context.Context, cause string) error {
+// takeBack ends a deployment whose first attempt failed: the version before it runs again, and of a job that had none
+// nothing is left.
+func (j *master) takeBack(ctx context.Context, cause error) error {
 	c := j.change
-	refused := refusal(http.StatusUnprocessableEntity, "version-does-not-run", "the version does not run", cause)
 	if c.previous == 0 {
 		err := j.discard(ctx)
-		j.finishChange(DeployedView{}, refused)
+		j.finishChange(DeployedView{}, cause)
 		return err
 	}
 	r := *j.record
@@ -98,9 +98,8 @@ func (j *master) takeBack(ctx context.Context, cause string) error {
 	}
 	*j.record = r
 	j.own()
-	j.note("taken back", fmt.Sprintf("version %d: %s", c.version, cause))
-	j.finishChange(DeployedView{}, refusal(http.StatusUnprocessableEntity, "version-does-not-run", "the version does not run",
-		fmt.Sprintf("%s; version %d runs again", cause, c.previous)))
+	j.note("taken back", fmt.Sprintf("version %d: %v", c.version, cause))
+	j.finishChange(DeployedView{}, fmt.Errorf("version %d runs again: %w", c.previous, cause))
 	j.state = Restarting
 	return j.begin(ctx)
 }
@@ -203,11 +202,11 @@ func (j *master) discard(ctx context.Context) error {
 }
 
 // incompatible words a refusal as both versions' numbers need it.
-func incompatible(err error, running, next int) error {
+func incompatible(err error, old, next, running int) error {
 	var states *functions.Incompatible
 	if errors.As(err, &states) {
 		return refusal(http.StatusConflict, "state-incompatible", "state type changed",
-			fmt.Sprintf("%s; nothing was changed; version %d is still running", states.Between(running, next), running))
+			fmt.Sprintf("%s; nothing was changed; version %d is still running", states.Between(old, next), running))
 	}
 	return refusal(http.StatusConflict, "job-incompatible", "the job cannot change this way", err.Error()+"; nothing was changed")
 }

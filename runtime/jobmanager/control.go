@@ -318,7 +318,7 @@ func (m *Manager) letters(ctx context.Context, name string, limit int) ([]Letter
 	return m.config.Letters(ctx, &job, limit)
 }
 
-// redriveLimit bounds one redrive; a larger backlog takes several calls, each of which continues.
+// redriveLimit bounds one redrive to the newest letters; older ones are redriven by naming them.
 const redriveLimit = 10_000
 
 // Redrive sends dead letters to their functions again, each under the Idempotency-Key of the request that failed, or one

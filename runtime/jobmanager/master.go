@@ -232,12 +232,16 @@ func (j *master) granted(places []string) {
 	}
 }
 
-func (j *master) refused(reason string) {
+func (j *master) refused(ctx context.Context, reason string) error {
 	j.waitingFor = "slots: " + reason
 	j.log.Warn("no slots", "err", reason)
-	j.finishChange(DeployedView{}, refusal(429, "no-slots", "not enough slots", reason))
+	if j.change != nil {
+		j.phase = idle
+		return j.takeBack(ctx, refusal(http.StatusTooManyRequests, "no-slots", "not enough slots", reason))
+	}
 	j.phase = waiting
 	j.beginAfter(slotRetry)
+	return nil
 }
 
 // deployed counts answers; with the last one every task may run.
@@ -296,7 +300,7 @@ func (j *master) failed(f *wire.Failed) {
 				j.state = Restarting
 				return j.begin(ctx)
 			}
-			return j.takeBack(ctx, f.Error)
+			return j.takeBack(ctx, refusal(http.StatusUnprocessableEntity, "version-does-not-run", "the version does not run", f.Error))
 		})
 		return
 	}

@@ -43,8 +43,11 @@ func (m *Manager) plan(ctx context.Context, job *functions.Job, current *record)
 			p.view.Functions = functionNames(job)
 			return p, nil
 		}
-		if err := functions.Compatible(&running.Job, job); err != nil {
-			return nil, incompatible(err, running.Number, p.next.Number)
+		// A state that a version dropped is still there, as that version wrote it: each that is kept has to fit.
+		for i := range current.Versions {
+			if err := functions.Compatible(&current.Versions[i].Job, job); err != nil {
+				return nil, incompatible(err, current.Versions[i].Number, p.next.Number, running.Number)
+			}
 		}
 		dictionary = current.Versions[len(current.Versions)-1].Dictionary
 		p.view.Checked = append(p.view.Checked, "states unchanged")

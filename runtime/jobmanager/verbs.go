@@ -30,7 +30,7 @@ func (j *master) receive(ctx context.Context, from string, message wire.Message)
 	case *wire.Grant:
 		j.granted(c.TaskManagers)
 	case *wire.Refuse:
-		j.refused(c.Reason)
+		return j.refused(ctx, c.Reason)
 	case *wire.Deployed:
 		return j.deployed(ctx, from, c)
 	case *wire.Prepared:
@@ -41,6 +41,11 @@ func (j *master) receive(ctx context.Context, from string, message wire.Message)
 		j.waitingFor = c.For
 		j.note("waiting", c.For)
 		j.log.Warn("job waits", "for", c.For)
+		if change := j.change; change != nil && !change.swap {
+			view := change.view(j.manifest.Number, true)
+			view.Waiting = c.For
+			j.finishChange(view, nil)
+		}
 	case *wire.Folded:
 		j.foldDone(c)
 	case *wire.Finished:

@@ -77,6 +77,7 @@ type DeployedView struct {
 	Restarted  bool     `json:"restarted" doc:"false when the modules were swapped at a barrier"`
 	Unchanged  bool     `json:"unchanged" doc:"the version that runs is the same; nothing was done"`
 	DryRun     bool     `json:"dryRun"`
+	Waiting    string   `json:"waiting,omitempty" doc:"what the job waits for before it runs, such as a broker that does not answer"`
 	Checked    []string `json:"checked"`
 	Functions  []string `json:"functions"`
 }

@@ -11,8 +11,9 @@ import (
 const (
 	// lostAfter is how long a TaskManager may be silent: five heartbeats, so that a pause of the machine is not a failure.
 	lostAfter = 5 * time.Second
-	// waitLimit is how long a request may wait for slots before it is refused: a restarting TaskManager is back by then.
-	waitLimit = 30 * time.Second
+	// waitLimit is how long a request may wait for slots before it is refused: a job that ends, or a TaskManager that
+	// restarts, has given them back by then. What could never fit is refused at once.
+	waitLimit = 10 * time.Second
 )
 
 // slots is the slot table.
@@ -111,14 +112,14 @@ func (s *slots) vacate(name string) {
 func (s *slots) place(now time.Time) []action {
 	var actions []action
 	s.waiting = slices.DeleteFunc(s.waiting, func(r request) bool {
+		free, total := s.free()
 		places := s.pick(r.Tasks)
 		switch {
 		case places != nil:
 			s.grants[r.Job] = grant{attempt: r.Attempt.Attempt, places: places}
 			actions = append(actions, action{to: jobManager, message: &wire.Grant{Attempt: r.Attempt, TaskManagers: places}})
 			return true
-		case now.Sub(r.since) > waitLimit:
-			free, total := s.free()
+		case total > 0 && r.Tasks > total, now.Sub(r.since) > waitLimit:
 			actions = append(actions, action{to: jobManager, message: &wire.Refuse{Attempt: r.Attempt,
 				Reason: fmt.Sprintf("%d slots needed, %d of %d are free: lower the parallelism, stop another job, or add slots", r.Tasks, free, total)}})
 			return true

@@ -75,10 +75,17 @@ func TestSlotScripts(t *testing.T) {
 		},
 		"a request that does not fit is refused in time, and does not hold back a smaller one": {
 			{0, "t1", &wire.Offer{Slots: 1}, ""},
-			{0, "jm", ask("big", 1, 5), ""},
+			{0, "jm", ask("first", 1, 1), "grant first [t1]"},
+			{0, "t1", &wire.Offer{Slots: 2}, ""},
+			{0, "jm", ask("big", 1, 2), ""},
 			{1, "jm", ask("small", 1, 1), "grant small [t1]"},
-			{4, "t1", &wire.Offer{Slots: 1}, ""},
-			{31, "t1", &wire.Offer{Slots: 1}, "refuse big"},
+			{4, "t1", &wire.Offer{Slots: 2}, ""},
+			{8, "t1", &wire.Offer{Slots: 2}, ""},
+			{11, "t1", &wire.Offer{Slots: 2}, "refuse big"},
+		},
+		"a request larger than everything is refused at once": {
+			{0, "t1", &wire.Offer{Slots: 2}, ""},
+			{0, "jm", ask("big", 1, 3), "refuse big"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -43,6 +43,9 @@ func (t *task) answer(m *functions.Message, answer router.Answer) {
 	if key := functions.Ext(m.Ext, functions.TagIdempotency); key != nil {
 		entry := t.idempotencyEntry(m, key)
 		entry.Present, entry.Value, entry.Expires = true, encodeAnswer(answer), t.now+idempotencyTTL.Milliseconds()
+		if redriven(m) {
+			entry.Expires = 0 // its letter stays in the dead-letter topic for as long as its owner likes
+		}
 		if err := t.state.Write([]statestore.Entry{entry}); err != nil {
 			t.worker.fail(fmt.Errorf("keep the answer to a request: %w", err))
 			return
@@ -75,7 +78,7 @@ func failureAnswer(function string, attempts uint8, cause string) router.Answer 
 	return router.Answer{Status: http.StatusInternalServerError, Problem: &router.Problem{
 		Type: "invocation-failed", Title: "the function failed", Status: http.StatusInternalServerError,
 		Detail: fmt.Sprintf("%s failed in %d attempts, and nothing of it applied: %s", function, attempts, firstLine(cause)),
-		Docs:   "/docs/errors#invocation-failed",
+		Docs:   "docs/errors.md#invocation-failed",
 	}}
 }
 

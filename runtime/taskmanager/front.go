@@ -16,6 +16,7 @@ import (
 type front struct {
 	mu      sync.Mutex // guards what follows; a leaf
 	owners  map[string]*worker
+	known   map[string]bool // functions of jobs that have been here, though no task may run now
 	waiters map[uint64]waiter
 	next    uint64
 }
@@ -27,10 +28,21 @@ type waiter struct {
 }
 
 func newFront() *front {
-	return &front{owners: map[string]*worker{}, waiters: map[uint64]waiter{}}
+	return &front{owners: map[string]*worker{}, known: map[string]bool{}, waiters: map[uint64]waiter{}}
 }
 
 func ownerKey(tenant, functionType string) string { return tenant + "\x00" + functionType }
+
+// expect notes the functions of a job that is about to run: who calls them early is told to come back.
+func (f *front) expect(job *functions.Job) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range job.Modules {
+		for _, spec := range job.Modules[i].Description.Functions {
+			f.known[ownerKey(job.Namespace, spec.Type.String())] = true
+		}
+	}
+}
 
 // open lets calls in for the functions of a worker that has started, or that has switched to another version.
 func (f *front) open(w *worker, p *program) {
@@ -38,9 +50,12 @@ func (f *front) open(w *worker, p *program) {
 	defer f.mu.Unlock()
 	f.disown(w)
 	for i := range p.functions {
-		if p.functions[i].module >= 0 {
-			f.owners[ownerKey(p.job.Namespace, p.functions[i].name.String())] = w
+		key := ownerKey(p.job.Namespace, p.functions[i].name.String())
+		if p.functions[i].module < 0 {
+			delete(f.known, key)
+			continue
 		}
+		f.owners[key], f.known[key] = w, true
 	}
 }
 
@@ -99,14 +114,21 @@ func (f *front) answer(id uint64, answer router.Answer) {
 
 func (f *front) dispatch(ctx context.Context, call *router.Call) (router.Answer, error) {
 	f.mu.Lock()
-	w := f.owners[ownerKey(call.Namespace, call.Type)]
+	w, known := f.owners[ownerKey(call.Namespace, call.Type)], f.known[ownerKey(call.Namespace, call.Type)]
 	f.mu.Unlock()
+	if w == nil && known {
+		return refusal(http.StatusServiceUnavailable, "job-not-running", "the job does not run right now",
+			"the job that has "+call.Type+" is starting, recovering or at rest (weir jobs shows it): try again, with the same Idempotency-Key if you sent one"), nil
+	}
 	if w == nil {
 		return refusal(http.StatusNotFound, "function-not-running", "no running job has this function",
 			fmt.Sprintf("function %s of tenant %s is not deployed, or its job is not running: see weir jobs", call.Type, call.Namespace)), nil
 	}
 	id, known := w.functionID(call.Type)
 	switch {
+	case w.overloaded():
+		return refusal(http.StatusServiceUnavailable, "overloaded", "the job has more to do than it gets done",
+			"output or messages of the job wait, for a broker or for their turn: try again later"), nil
 	case !known:
 		return refusal(http.StatusNotFound, "function-not-running", "no running job has this function", call.Type), nil
 	case len(call.Key) == 0 || len(call.Key) > maxKeyBytes:

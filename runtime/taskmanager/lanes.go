@@ -155,7 +155,11 @@ func (w *worker) pendingOutboxes(ctx context.Context, d *wire.Deploy, r *laneRec
 func (w *worker) brokers() string {
 	var addresses []string
 	for _, c := range w.program.clusters {
-		addresses = append(addresses, c.spec.Address)
+		address := c.spec.Address
+		if address == functions.EmbeddedCluster {
+			address = "the address that weir was started with (--kafka)"
+		}
+		addresses = append(addresses, address)
 	}
 	return "kafka at " + strings.Join(addresses, " and ") + ", to recover its exactly-once lanes"
 }

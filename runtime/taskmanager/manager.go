@@ -168,6 +168,7 @@ func (m *Manager) deploy(ctx context.Context, d *wire.Deploy) {
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	m.front.expect(&d.Version.Job)
 	w := newWorker(m, d, cancel)
 	m.workers[d.Attempt] = w
 	m.group.Go(func() error {
@@ -185,7 +186,7 @@ func (m *Manager) deploy(ctx context.Context, d *wire.Deploy) {
 func failure(attempt wire.Attempt, err error) *wire.Failed {
 	failed := &wire.Failed{Attempt: attempt, Error: err.Error()}
 	for _, lasting := range []error{errFatal, router.ErrTopicGone, router.ErrTruncated, router.ErrMarker, router.ErrAuth,
-		checkpoint.ErrDamaged, checkpoint.ErrNewer, checkpoint.ErrNotExist} {
+		statestore.ErrFull, checkpoint.ErrDamaged, checkpoint.ErrNewer, checkpoint.ErrNotExist} {
 		failed.Fatal = failed.Fatal || errors.Is(err, lasting)
 	}
 	var refused *router.Refused

@@ -142,6 +142,7 @@ type letter struct {
 	attempts          int
 	kind              functions.Kind
 	idempotency       string
+	valueType         string
 	bare              bool // without what did not fit
 }
 
@@ -167,6 +168,7 @@ const (
 	LetterTime        = "weir-time"
 	LetterJob         = "weir-job"
 	LetterIdempotency = "weir-idempotency-key"
+	LetterType        = "weir-value-type"
 )
 
 // maxCauseBytes bounds a cause with its stack, so that a dead letter is never much larger than the record it is about.
@@ -188,7 +190,7 @@ func (t *task) bury(l *letter) error {
 	ext := append([]byte(nil), l.ext...)
 	for _, h := range [][2]string{{LetterCause, l.cause}, {LetterFunction, l.function}, {LetterKey, l.address}, {LetterWhere, l.where},
 		{LetterAttempts, strconv.Itoa(l.attempts)}, {LetterTime, time.UnixMilli(t.now).UTC().Format(time.RFC3339Nano)},
-		{LetterJob, t.worker.job}, {LetterIdempotency, l.idempotency}} {
+		{LetterJob, t.worker.job}, {LetterIdempotency, l.idempotency}, {LetterType, l.valueType}} {
 		if h[1] != "" {
 			ext = functions.AppendHeader(ext, []byte(h[0]), []byte(h[1]))
 		}

@@ -163,11 +163,10 @@ func (p *program) topics(cluster int) map[string]int {
 			topics[topic] = e.Create
 		}
 	}
+	// A module's letters go to one cluster, but a record that any cluster refuses is diverted within that one.
 	letters := map[string]bool{}
-	if cluster == p.deadLetterCluster {
-		for i := range p.job.Modules {
-			letters[p.job.Modules[i].DeadLetter] = true
-		}
+	for i := range p.job.Modules {
+		letters[p.job.Modules[i].DeadLetter] = true
 	}
 	for i := range p.job.Ingresses {
 		if p.clusters[cluster].key == wire.ClusterKey(p.job.Ingresses[i].Cluster) {

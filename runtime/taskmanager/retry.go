@@ -14,9 +14,8 @@ const idleWait = time.Hour
 // address does not stop its neighbours.
 type retries struct {
 	blocked map[string]*blockedAddress
-	ready   []*blockedAddress // due: their messages go first in the next batches
-	due     int64             // unix ms of the earliest; 0 is none
-	bytes   int               // of all that is held
+	due     int64 // unix ms of the earliest; 0 is none
+	bytes   int   // of all that is held
 }
 
 // parkedLimit is how much may wait behind failed messages before the ingress is held back: many addresses with a few
@@ -122,7 +121,7 @@ func (t *task) fail(m *functions.Message, cause string) error {
 	letter := letter{
 		topic: function.deadLetter, cluster: t.program.deadLetterCluster, key: m.Key, value: m.Value, ext: headersOf(m.Ext), cause: text, where: origin(m.Ext),
 		function: function.name.String(), address: string(m.Key), attempts: int(m.Attempts),
-		kind: m.Kind, idempotency: string(functions.Ext(m.Ext, functions.TagIdempotency)),
+		kind: m.Kind, idempotency: string(functions.Ext(m.Ext, functions.TagIdempotency)), valueType: string(functions.Ext(m.Ext, functions.TagType)),
 	}
 	return t.bury(&letter)
 }

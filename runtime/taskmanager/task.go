@@ -22,6 +22,9 @@ const (
 	// outputLimit is how much output may wait, for the commit point or for a broker, before the ingress is held back: an
 	// outage of the broker then fills no memory.
 	outputLimit = 32 << 20
+	// callLimit is how much a task may hold before requests are turned away: above everything that holds ingresses back, so
+	// that these yield first.
+	callLimit = 64 << 20
 	// callsLimit is how much may wait before calls are turned away: above what holds the ingress back, so that only calls that
 	// come faster than they are worked off, or whose output finds no broker, get there.
 	callsLimit = 64 << 20
@@ -80,7 +83,8 @@ type task struct {
 type taskStats struct {
 	in, out, invocations, failures, deadLetters, skipped, stale atomic.Uint64
 	keys, stateBytes, lag                                       atomic.Int64
-	full                                                        atomic.Bool // calls are turned away
+	held                                                        atomic.Int64 // bytes of messages and output that wait
+	full                                                        atomic.Bool  // calls are turned away
 }
 
 // command is an order of the worker to a task.
@@ -146,6 +150,7 @@ func (t *task) turn() error {
 			t.repay(i)
 		}
 	}
+	t.stats.held.Store(int64(t.mailbox.bytes + t.queuedBytes + t.outboxes.bytes + t.unacked.bytes))
 	t.tell()
 	return nil
 }

@@ -237,6 +237,20 @@ func (w *worker) runningOwner(key []byte) *task {
 	return nil
 }
 
+// overloaded says that a task has no room for requests.
+func (w *worker) overloaded() bool {
+	tasks := w.running.Load()
+	if tasks == nil {
+		return false
+	}
+	for _, t := range *tasks {
+		if t.stats.held.Load() > callLimit {
+			return true
+		}
+	}
+	return false
+}
+
 func (w *worker) functionID(name string) (uint16, bool) {
 	ids := w.ids.Load()
 	if ids == nil {
