@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -19,11 +20,11 @@ import (
 func TestADeploymentWhoseCallerGoesAwayGoesOn(t *testing.T) {
 	gate := make(chan struct{})
 	loading := make(chan struct{})
-	var c *runtimetest.Cluster
-	c = wired(t, counter, func(config *taskmanager.Config) {
+	loads := sync.OnceFunc(func() { close(loading) })
+	var c *runtimetest.Cluster = wired(t, counter, func(config *taskmanager.Config) {
 		config.Modules = func(_ context.Context, m *functions.Module) (taskmanager.Module, error) {
 			if m.Digest == "v2" {
-				close(loading)
+				loads()
 				<-gate
 			}
 			return counter, nil
@@ -106,10 +107,11 @@ func TestAMessageForARemovedFunctionIsDeadLettered(t *testing.T) {
 func TestADeploymentDuringARestartIsAnswered(t *testing.T) {
 	gate := make(chan struct{})
 	loading := make(chan struct{})
+	loads := sync.OnceFunc(func() { close(loading) })
 	c := wired(t, counter, func(config *taskmanager.Config) {
 		config.Modules = func(_ context.Context, m *functions.Module) (taskmanager.Module, error) {
 			if m.Digest == "v2" {
-				close(loading)
+				loads()
 				<-gate
 			}
 			return counter, nil

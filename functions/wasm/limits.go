@@ -172,15 +172,6 @@ func (m *module) checkExports() *Refusal {
 	return nil
 }
 
-func (m *module) exported(name string) bool {
-	for _, e := range m.exports {
-		if e.name == name {
-			return true
-		}
-	}
-	return false
-}
-
 // functionType is the type of a function by its index, which is in range.
 func (m *module) functionType(index uint32) funcType {
 	if int(index) < len(m.imports) {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/sdk/abi"
@@ -170,7 +169,7 @@ func (t *trial) bakeFrom(w *metered, i *Instance) {
 	t.bake = &baked{globals: make([]uint64, len(w.m.globals)), pages: i.memory.Size() / wasmPage}
 	for k, g := range w.m.globals {
 		if g.mutable {
-			t.bake.globals[k] = i.guest.ExportedGlobal(globalName(k)).(api.Global).Get()
+			t.bake.globals[k] = i.guest.ExportedGlobal(globalName(k)).Get()
 		}
 	}
 	t.in, t.out = i.in, i.out

@@ -14,8 +14,7 @@ const opEqz = 0x45
 type program struct {
 	random *rand.Rand
 	code   []byte
-	open   int // labels of blocks that are open; the function's own is one more
-	loops  int
+	open   int      // labels of blocks that are open; the function's own is one more
 	calls  []uint32 // functions that may be called
 	budget int
 }

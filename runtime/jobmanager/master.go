@@ -362,7 +362,11 @@ func (j *master) halted(ctx context.Context) error {
 		waits <- &wire.Answer{Attempt: j.attempt, ID: id, Problem: "the attempt has ended"}
 	}
 	j.manager.endpoint.Send(resourceManager, &wire.Release{Attempt: j.attempt})
-	if j.change != nil && j.change.swap { // prepared in tasks that are gone
+	switch c := j.change; {
+	case c == nil || !c.swap:
+	case j.record.Current == c.version:
+		c.swap = false // it takes over with the next attempt
+	default: // it was prepared in tasks that are gone
 		j.finishChange(DeployedView{}, refusal(http.StatusConflict, "deploy-in-progress", "the attempt ended before the version took over", "look at the job with weir jobs, and deploy again"))
 	}
 	if j.drained != nil {
