@@ -167,3 +167,26 @@ func TestAJobThatWaitsForItsBrokerIsShownAtOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestADrainDoesNotWaitForAFinalEpochThatFailed(t *testing.T) {
+	c := start(t, counter)
+	c.Deploy(c.Job("job", "v1", 2))
+	c.Call("t/counter", "ann", "1")
+	c.Fault(func(step, name string) error {
+		if step == "write" && strings.Contains(name, "/data/") {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	started := time.Now()
+	c.Stop()
+	if took := time.Since(started); took > 5*time.Second {
+		t.Fatalf("took %v", took)
+	}
+	c.Fault(nil)
+	c.Start()
+	running(t, c, "job")
+	if got := c.Call("t/counter", "ann", "1"); string(got.Body) != "2" {
+		t.Fatalf("%+v", got)
+	}
+}
