@@ -18,6 +18,8 @@ const (
 	sweepEvery = 64
 	// epochsMeasured is how many epochs a median is taken of.
 	epochsMeasured = 64
+	// foldRetry is the pause after a fold that failed: it reads all files again, and epochs come a hundred a second.
+	foldRetry = 10 * time.Second
 )
 
 // step drives the coordinator and does what it says.
@@ -99,7 +101,7 @@ func (j *master) epochCommitted(ctx context.Context, e *openEpoch) {
 // startFold asks a TaskManager to fold or join files when the manifest names too many bytes or files of changes. One
 // runs at a time.
 func (j *master) startFold() {
-	if j.folding != nil {
+	if j.folding != nil || time.Now().Before(j.foldAfter) {
 		return
 	}
 	merge := false
@@ -120,11 +122,11 @@ func (j *master) startFold() {
 	}
 }
 
-// foldDone keeps a base for the next manifest. A failed fold is tried again when the next one is due.
+// foldDone keeps a base for the next manifest. A failed fold is tried again after a while.
 func (j *master) foldDone(f *wire.Folded) {
 	if f.Error != "" {
 		j.log.Warn("fold failed", "err", f.Error)
-		j.folding = nil
+		j.folding, j.foldAfter = nil, time.Now().Add(foldRetry)
 		return
 	}
 	j.fold = &folded{file: f.File, deltas: j.folding, merge: j.merging}

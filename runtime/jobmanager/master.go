@@ -80,8 +80,9 @@ type master struct {
 	diverting      []wire.Refused       // records that the next attempt sends to the dead-letter topic
 	folding        []checkpoint.FileRef // deltas in the fold that runs
 	fold           *folded
-	merging        bool   // the fold that runs joins deltas
-	foldStarted    uint64 // manifest number that the last fold began at; part of its file's name
+	foldAfter      time.Time // of a fold that failed, the next
+	merging        bool      // the fold that runs joins deltas
+	foldStarted    uint64    // manifest number that the last fold began at; part of its file's name
 	sweeping       bool
 	sinceSweep     int
 	epochTook      []time.Duration
