@@ -75,6 +75,7 @@ func (w *worker) run(ctx context.Context, d *wire.Deploy) error {
 	ctx, cancel := context.WithCancel(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	defer func() {
+		w.running.Store(nil) // a call that comes too late to be told finds no task
 		w.manager.front.close(w)
 		cancel()
 		_ = group.Wait() // their errors came through fail
