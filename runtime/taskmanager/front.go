@@ -134,10 +134,6 @@ func (f *front) dispatch(ctx context.Context, call *router.Call) (router.Answer,
 	case len(call.Key) == 0 || len(call.Key) > maxKeyBytes:
 		return refusal(http.StatusBadRequest, "bad-key", "the key does not fit", fmt.Sprintf("key of %d bytes; it must have 1 to %d", len(call.Key), maxKeyBytes)), nil
 	}
-	if t := w.runningOwner(call.Key); t != nil && t.stats.full.Load() {
-		return refusal(http.StatusServiceUnavailable, "too-many-calls", "the job has too much to do",
-			"its messages or its output wait in such amounts, as when its broker is away, that it takes no more; try again; the call was not accepted"), nil
-	}
 	answered := make(chan router.Answer, 1)
 	correlation := f.wait(w, func(a router.Answer) { answered <- a })
 	message := callMessage(call, id, correlation)

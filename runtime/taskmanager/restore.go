@@ -83,12 +83,8 @@ func (w *worker) openEgresses(ctx context.Context, group *errgroup.Group, d *wir
 				}
 			}
 		}
-		topics, letters := w.program.topics(i), w.program.letterTopic()
-		if _, declared := topics[letters]; len(d.Divert) > 0 && !declared && letters != "" {
-			topics[letters] = deadLetterPartitions // a diverted record stays in its lane's cluster
-		}
 		egress, err := w.config.Egress(&EgressRequest{
-			Job: w.job, Cluster: c.spec, Topics: topics, Compression: compression, TxnTimeout: timeout, Log: w.log,
+			Job: w.job, Cluster: c.spec, Topics: w.program.topics(i), Compression: compression, TxnTimeout: timeout, Log: w.log,
 		})
 		if err != nil {
 			return fmt.Errorf("open egress to %s: %w", c.spec.Address, err)

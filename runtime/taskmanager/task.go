@@ -25,9 +25,6 @@ const (
 	// callLimit is how much a task may hold before requests are turned away: above everything that holds ingresses back, so
 	// that these yield first.
 	callLimit = 64 << 20
-	// callsLimit is how much may wait before calls are turned away: above what holds the ingress back, so that only calls that
-	// come faster than they are worked off, or whose output finds no broker, get there.
-	callsLimit = 64 << 20
 	// pollRecords bounds one poll, so that barriers and replies wait for no more than a few hundred records.
 	pollRecords = 512
 )
@@ -84,7 +81,6 @@ type taskStats struct {
 	in, out, invocations, failures, deadLetters, skipped, stale atomic.Uint64
 	keys, stateBytes, lag                                       atomic.Int64
 	held                                                        atomic.Int64 // bytes of messages and output that wait
-	full                                                        atomic.Bool  // calls are turned away
 }
 
 // command is an order of the worker to a task.
@@ -132,7 +128,6 @@ func (t *task) turn() error {
 	}
 	t.wakeRetries()
 	t.settle()
-	t.stats.full.Store(t.mailbox.bytes+t.retries.bytes+t.queuedBytes+t.outboxes.bytes+t.unacked.bytes > callsLimit)
 	if t.hasRoom() {
 		for i := range t.ingresses {
 			if err := t.poll(&t.ingresses[i]); err != nil {
@@ -150,7 +145,7 @@ func (t *task) turn() error {
 			t.repay(i)
 		}
 	}
-	t.stats.held.Store(int64(t.mailbox.bytes + t.queuedBytes + t.outboxes.bytes + t.unacked.bytes))
+	t.stats.held.Store(int64(t.mailbox.bytes + t.retries.bytes + t.queuedBytes + t.outboxes.bytes + t.unacked.bytes))
 	t.tell()
 	return nil
 }
