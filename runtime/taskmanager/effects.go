@@ -83,19 +83,28 @@ func (t *task) checkOp(op *abi.Op) error {
 			return fmt.Errorf("send to %s: value of %d bytes is larger than the limit of %d", op.Target, len(op.Value), functions.MaxMessageBytes/2)
 		}
 	case abi.Egress:
-		egress, known := t.program.egresses[string(op.Target)]
-		if !known {
+		egress := t.egress(op.Target)
+		if egress == nil {
 			return fmt.Errorf("egress %q is not declared by the job", op.Target)
 		}
-		record := egressRecord(egress, op)
-		if !egress.topics[string(record.Topic)] {
-			return fmt.Errorf("egress %q: topic %q is not declared; add it to spec.topics of the egress", op.Target, record.Topic)
+		if len(op.Topic) > 0 && !egress.topics[string(op.Topic)] {
+			return fmt.Errorf("egress %q: topic %q is not declared; add it to spec.topics of the egress", op.Target, op.Topic)
 		}
+		record := egressRecord(egress, op)
 		if err := t.program.clusters[egress.cluster].egress.Check(&record); err != nil {
 			return fmt.Errorf("egress %q, topic %q: %w", op.Target, record.Topic, err)
 		}
 	}
 	return nil
+}
+
+// egress finds an egress by its id, or nil. Most functions write to one: the last one found is looked at first.
+func (t *task) egress(id []byte) *egressTarget {
+	if e := t.lastEgress; e != nil && e.id == string(id) {
+		return e
+	}
+	t.lastEgress = t.program.egresses[string(id)]
+	return t.lastEgress
 }
 
 func egressRecord(egress *egressTarget, op *abi.Op) router.EgressRecord {
@@ -146,7 +155,7 @@ func (t *task) applyOps(b *batch, g *group, op *abi.Op) (answered [batchMessages
 			}
 			t.deliver(&out)
 		case abi.Egress:
-			egress := t.program.egresses[string(op.Target)]
+			egress := t.egress(op.Target)
 			record := egressRecord(egress, op)
 			record.Time = t.now
 			t.emit(egress.cluster, egress.delivery, &record)

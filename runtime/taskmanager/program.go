@@ -52,6 +52,7 @@ type function struct {
 }
 
 type egressTarget struct {
+	id       string
 	cluster  int
 	delivery functions.Delivery
 	topic    []byte
@@ -125,7 +126,7 @@ func (p *program) linkModule(i int, module *functions.Module, dictionary *functi
 func (p *program) linkEgresses(job *functions.Job) {
 	for i := range job.Egresses {
 		e := &job.Egresses[i]
-		target := &egressTarget{cluster: p.cluster(e.Cluster), delivery: e.Delivery, topic: []byte(e.Topic), topics: map[string]bool{}}
+		target := &egressTarget{id: e.ID, cluster: p.cluster(e.Cluster), delivery: e.Delivery, topic: []byte(e.Topic), topics: map[string]bool{}}
 		for _, topic := range e.Topics {
 			target.topics[topic] = true
 		}
@@ -246,6 +247,7 @@ func (t *task) switchModules(version int) {
 		return
 	}
 	closeAll(t.invokers)
+	t.lastEgress = nil
 	t.program, t.invokers, t.upcoming = t.upcoming.program, t.upcoming.invokers, nil
 	t.batches = make([]batch, len(t.program.modules))
 }

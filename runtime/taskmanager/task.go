@@ -58,11 +58,12 @@ type task struct {
 	writes    []statestore.Entry
 	sequence  uint64
 
-	ingresses []ingress
-	outboxes  outboxes
-	unacked   unacked
-	replies   []reply
-	samples   []int64 // of this epoch, see snapshot
+	ingresses  []ingress
+	outboxes   outboxes
+	unacked    unacked
+	lastEgress *egressTarget // see egress
+	replies    []reply
+	samples    []int64 // of this epoch, see snapshot
 
 	sealed      *snapshot // waits for barriers
 	lastTrigger uint64
