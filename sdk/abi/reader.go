@@ -15,9 +15,9 @@ type Reader struct {
 	next     int // where the next group starts
 	at       int // within the group
 	count    int // messages of the group, not yet read
+	body     int // where the block of the message at hand starts
 	function int
 	states   []extent
-	body     []byte // the block of the message at hand
 	err      *Error
 
 	now  int64
@@ -92,8 +92,12 @@ func (r *Reader) Next() bool {
 		return r.fail(faultLength, r.next+8)
 	}
 	b = b[:n]
-	r.states = r.states[:0]
-	for range le.Uint16(h[6:]) {
+	states := int(le.Uint16(h[6:]))
+	if states > cap(r.states) {
+		r.states = make([]extent, states)
+	}
+	r.states = r.states[:states]
+	for i := range r.states {
 		if n-body < stateHeader {
 			return r.fail(faultShort, r.next+int(body))
 		}
@@ -106,13 +110,16 @@ func (r *Reader) Next() bool {
 		if head>>32 != 0 {
 			e = extent{r.next + int(body) + stateHeader, r.next + int(end)}
 		}
-		r.states = append(r.states, e)
+		r.states[i] = e
 		body = (end + 7) &^ 7
 	}
 	r.function, r.count = int(le.Uint16(h[4:])), int(le.Uint32(h[12:]))
 	r.Key = b[groupHeader : groupHeader+int(key) : groupHeader+int(key)]
 	r.at = r.next + int(body)
 	r.next += int(n)
+	if r.count == 0 && r.at != r.next {
+		return r.fail(faultLength, r.at)
+	}
 	return true
 }
 
@@ -137,59 +144,60 @@ func (r *Reader) State(i int) (value []byte, present bool) {
 // NextMessage goes to the group's next message; false after the last.
 func (r *Reader) NextMessage() bool {
 	if r.count == 0 {
-		if r.at != r.next {
-			return r.fail(faultLength, r.at)
-		}
 		return false
 	}
-	r.count--
-	b := r.in[r.at:r.next]
+	at := r.at
+	b := r.in[at:r.next]
 	if len(b) < messageHeader {
-		return r.fail(faultShort, r.at)
+		return r.fail(faultShort, at)
 	}
 	h := (*[messageHeader]byte)(b)
 	n := uint64(le.Uint32(h[:]))
 	if n > uint64(len(b)) {
-		return r.fail(faultShort, r.at)
+		return r.fail(faultShort, at)
 	}
 	value, typ := uint64(le.Uint32(h[24:])), uint64(le.Uint16(h[6:]))
 	parts := messageHeader + value + typ + uint64(le.Uint16(h[28:])) +
 		uint64(le.Uint32(h[32:])) + uint64(le.Uint32(h[36:]))
 	if n != (parts+7)&^7 {
+		return r.fail(faultLength, at)
+	}
+	r.Value = b[messageHeader : messageHeader+value : messageHeader+value]
+	r.body, r.Untyped, r.at = at, typ == 0, at+int(n)
+	if r.count--; r.count == 0 && r.at != r.next {
 		return r.fail(faultLength, r.at)
 	}
-	r.body, r.Untyped = b[:n:n], typ == 0
-	r.Value = b[messageHeader : messageHeader+value : messageHeader+value]
-	r.at += int(n)
 	return true
 }
 
 // Kind is the message's kind.
-func (r *Reader) Kind() uint8 { return r.body[4] }
+func (r *Reader) Kind() uint8 { return r.in[r.body+4] }
 
 // Time is the message's event time in unix ms.
-func (r *Reader) Time() int64 { return int64(le.Uint64(r.body[8:])) }
+func (r *Reader) Time() int64 { return int64(le.Uint64(r.in[r.body+8:])) }
 
 // ID is the message's id.
-func (r *Reader) ID() uint64 { return le.Uint64(r.body[16:]) }
+func (r *Reader) ID() uint64 { return le.Uint64(r.in[r.body+16:]) }
 
 // Type is the value type name, or empty.
 func (r *Reader) Type() []byte {
-	v, _ := part(r.body, messageHeader+len(r.Value), int(le.Uint16(r.body[6:])))
+	h := r.in[r.body:r.at]
+	v, _ := part(h, messageHeader+len(r.Value), int(le.Uint16(h[6:])))
 	return v
 }
 
 // Sender is the address of the function that sent the message; empty when none did.
 func (r *Reader) Sender() (function, key []byte) {
-	at := messageHeader + len(r.Value) + int(le.Uint16(r.body[6:]))
-	function, at = part(r.body, at, int(le.Uint16(r.body[28:])))
-	key, _ = part(r.body, at, int(le.Uint32(r.body[32:])))
+	h := r.in[r.body:r.at]
+	at := messageHeader + len(r.Value) + int(le.Uint16(h[6:]))
+	function, at = part(h, at, int(le.Uint16(h[28:])))
+	key, _ = part(h, at, int(le.Uint32(h[32:])))
 	return function, key
 }
 
 // Ext is the message's extensions.
 func (r *Reader) Ext() []byte {
-	h := r.body
+	h := r.in[r.body:r.at]
 	at := messageHeader + len(r.Value) + int(le.Uint16(h[6:])) + int(le.Uint16(h[28:])) + int(le.Uint32(h[32:]))
 	v, _ := part(h, at, int(le.Uint32(h[36:])))
 	return v

@@ -106,7 +106,7 @@ func (c *Call) run() (code int, again bool) {
 		}
 		c.group++
 		c.writer.Group()
-		for c.reader.NextMessage() {
+		for c.reader.Messages() > 0 && c.reader.NextMessage() {
 			c.err, c.replied, c.seeded, c.stage.open = nil, false, false, false
 			err := c.function.call(c)
 			if err != nil || c.err != nil || c.stage.open {
