@@ -20,6 +20,7 @@ const (
 type outbound struct {
 	inbox  *wire.Inbox[[]byte]
 	frame  []byte   // the frame being filled; empty or starting with its header
+	last   int      // bytes of the frame before: the next is made for as many
 	queue  [][]byte // closed frames that wait for credit
 	credit int
 }
@@ -35,7 +36,7 @@ type inbound struct {
 func (t *task) send(to int, message *functions.Message) {
 	out := &t.out[to]
 	if len(out.frame) == 0 {
-		out.frame = wire.AppendFrame(make([]byte, 0, firstFrameBytes), wire.FrameData, uint16(t.id), uint16(to), t.attempt)
+		out.frame = wire.AppendFrame(make([]byte, 0, max(firstFrameBytes, out.last+out.last/4)), wire.FrameData, uint16(t.id), uint16(to), t.attempt)
 	}
 	out.frame = functions.AppendMessage(out.frame, message)
 	if len(out.frame) >= frameBytes {
@@ -47,6 +48,7 @@ func (t *task) closeFrame(out *outbound) {
 	if len(out.frame) == 0 {
 		return
 	}
+	out.last = len(out.frame)
 	out.queue = append(out.queue, out.frame)
 	t.queuedBytes += len(out.frame)
 	out.frame = nil

@@ -90,9 +90,9 @@ func (t *task) checkOp(op *abi.Op) error {
 		if len(op.Topic) > 0 && !egress.topics[string(op.Topic)] {
 			return fmt.Errorf("egress %q: topic %q is not declared; add it to spec.topics of the egress", op.Target, op.Topic)
 		}
-		record := egressRecord(egress, op)
-		if err := t.program.clusters[egress.cluster].egress.Check(&record); err != nil {
-			return fmt.Errorf("egress %q, topic %q: %w", op.Target, record.Topic, err)
+		t.record = egressRecord(egress, op)
+		if err := t.program.clusters[egress.cluster].egress.Check(&t.record); err != nil {
+			return fmt.Errorf("egress %q, topic %q: %w", op.Target, t.record.Topic, err)
 		}
 	}
 	return nil

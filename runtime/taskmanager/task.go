@@ -61,7 +61,8 @@ type task struct {
 	ingresses  []ingress
 	outboxes   outboxes
 	unacked    unacked
-	lastEgress *egressTarget // see egress
+	lastEgress *egressTarget       // see egress
+	record     router.EgressRecord // the one being checked: a local would be allocated for each
 	replies    []reply
 	samples    []int64 // of this epoch, see snapshot
 
