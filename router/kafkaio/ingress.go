@@ -35,7 +35,7 @@ type IngressConfig struct {
 	// Ingress.Start.
 	Positions []router.Position
 	// Started says that the ingress has run before, so that a partition without a position is one that appeared since
-	// and is read from its beginning. Positions that are not empty say the same.
+	// and is read from its beginning.
 	Started bool
 	Secrets Secrets // nil: credentials stand for themselves
 	Log     *slog.Logger
@@ -106,7 +106,7 @@ func OpenIngress(cfg IngressConfig) (*Ingress, error) {
 		ready: make(chan struct{}, 1), handoff: make(chan []run, 1), look: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
 		sources: map[partitionKey]*source{}, offsets: map[partitionKey]router.Position{},
 	}
-	i.finder.started = cfg.Started || len(cfg.Positions) > 0
+	i.finder.started = cfg.Started
 	i.finder.adopt(i, cfg.Positions)
 	opts, err := options(cfg.Ingress.Cluster, cfg.Secrets, "weir-ingress", i.watch)
 	if err != nil {

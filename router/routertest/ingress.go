@@ -128,7 +128,7 @@ func (s ingressSuite) resume(t *testing.T) {
 	if len(seal) != 3 {
 		t.Fatalf("positions %v, want one for each of 3 partitions", seal)
 	}
-	second := s.start(t, IngressSetup{Ingress: in, Positions: seal})
+	second := s.start(t, IngressSetup{Ingress: in, Positions: seal, Started: true})
 	if p, _ := second.Positions(); len(p) != 3 {
 		t.Fatalf("positions %v before anything is known, want those of the checkpoint", p)
 	}
@@ -211,7 +211,7 @@ func (s ingressSuite) later(t *testing.T) {
 	first.stop()
 	s.w.Grow(t, name, 2)
 	s.w.Write(t, name, Record{Partition: 1, Value: []byte("10")})
-	second := s.start(t, IngressSetup{Ingress: in, Positions: seal})
+	second := s.start(t, IngressSetup{Ingress: in, Positions: seal, Started: true})
 	wantValues(t, second.collect(1), 10, 11)
 	second.stop()
 	// A task may own no partition in the checkpoint, and yet the ingress has started before.
@@ -261,7 +261,7 @@ func (s ingressSuite) aborted(t *testing.T) {
 	r.stop()
 	// Had the position been left before the ends of transactions, this would be a truncated log.
 	s.w.Truncate(t, name, 0, 26)
-	again := s.start(t, IngressSetup{Ingress: oneTopic(name), Positions: seal})
+	again := s.start(t, IngressSetup{Ingress: oneTopic(name), Positions: seal, Started: true})
 	s.w.Write(t, name, numbered(3, 4, 1)...)
 	wantValues(t, again.collect(1), 3, 4)
 	again.stop()
@@ -274,7 +274,7 @@ func (s ingressSuite) deleted(t *testing.T) {
 	seal := r.positions()
 	s.w.Delete(t, name)
 	wantNamed(t, r.failure(), router.ErrTopicGone, name)
-	again := s.start(t, IngressSetup{Ingress: oneTopic(name), Positions: seal})
+	again := s.start(t, IngressSetup{Ingress: oneTopic(name), Positions: seal, Started: true})
 	wantNamed(t, again.failure(), router.ErrTopicGone, name)
 }
 
@@ -287,7 +287,7 @@ func (s ingressSuite) recreated(t *testing.T) {
 	s.w.Delete(t, name)
 	s.w.Create(t, name, 1)
 	s.w.Write(t, name, numbered(0, 10, 1)...)
-	again := s.start(t, IngressSetup{Ingress: oneTopic(name), Positions: seal})
+	again := s.start(t, IngressSetup{Ingress: oneTopic(name), Positions: seal, Started: true})
 	wantNamed(t, again.failure(), router.ErrTopicGone, name)
 }
 
@@ -298,7 +298,7 @@ func (s ingressSuite) truncated(t *testing.T) {
 	r.stop()
 	seal[0].Offset = 5
 	s.w.Truncate(t, name, 0, 12)
-	again := s.start(t, IngressSetup{Ingress: oneTopic(name), Positions: seal})
+	again := s.start(t, IngressSetup{Ingress: oneTopic(name), Positions: seal, Started: true})
 	err := again.failure()
 	wantNamed(t, err, router.ErrTruncated, name)
 	for _, part := range []string{"partition 0", "offset 5", "12 to 20"} {
@@ -314,7 +314,7 @@ func (s ingressSuite) beyond(t *testing.T) {
 	seal := r.settled()
 	r.stop()
 	seal[0].Offset = 21
-	again := s.start(t, IngressSetup{Ingress: oneTopic(name), Positions: seal})
+	again := s.start(t, IngressSetup{Ingress: oneTopic(name), Positions: seal, Started: true})
 	wantNamed(t, again.failure(), router.ErrTruncated, name)
 }
 

@@ -16,6 +16,10 @@ import (
 // sendSection marks the outbox sections of at-least-once output not yet acknowledged: sent again after a recovery.
 const sendSection = "send/"
 
+// unsettledSection names an ingress of which a task did not know every start when it sealed: after a recovery, partitions
+// without a position start as the job says, and not at 0 as those that appeared later.
+const unsettledSection = "unsettled/"
+
 // epoch is one trigger in this worker: the snapshots of its tasks, and those of epochs that failed before it.
 type epoch struct {
 	trigger   uint64
@@ -123,6 +127,11 @@ func (w *worker) writeTask(file *checkpoint.Writer, s *snapshot) error {
 			return err
 		}
 		if err := file.Section(checkpoint.KindPositions, s.task, 0, "", positions); err != nil {
+			return err
+		}
+	}
+	for _, ingress := range s.unsettled {
+		if err := file.Section(checkpoint.KindMeta, s.task, 0, unsettledSection+ingress, nil); err != nil {
 			return err
 		}
 	}

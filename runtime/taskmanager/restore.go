@@ -269,12 +269,20 @@ func (w *worker) openIngresses(d *wire.Deploy, files snapshots) error {
 	if err != nil {
 		return err
 	}
+	unsettled := map[string]bool{}
+	err = files.each(checkpoint.KindMeta, func(section checkpoint.Section, _ []byte) error {
+		unsettled[section.Name] = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	for _, t := range w.local {
 		for i := range w.program.job.Ingresses {
 			spec := &w.program.job.Ingresses[i]
 			source, err := w.config.Ingress(&IngressRequest{
 				Job: w.job, Spec: spec, Task: t.id, Tasks: t.tasks,
-				Positions: byIngress[spec.ID], Started: len(byIngress[spec.ID]) > 0, Log: t.log,
+				Positions: byIngress[spec.ID], Started: len(byIngress[spec.ID]) > 0 && !unsettled[unsettledSection+spec.ID], Log: t.log,
 			})
 			if err != nil {
 				return fmt.Errorf("open ingress %s: %w", spec.ID, err)

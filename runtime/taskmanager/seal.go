@@ -15,6 +15,7 @@ type snapshot struct {
 	trigger   uint64
 	final     bool
 	positions []router.Position
+	unsettled []string // ingresses some of whose starts are not known
 	delta     statestore.Sealed
 	mailbox   [][]byte
 	recorded  [][]byte   // messages in flight to this task
@@ -40,16 +41,16 @@ func (t *task) seal(barrier wire.Barrier) {
 	if barrier.Final {
 		t.unacked.flush(t) // there is no later turn
 	}
+	positions, unsettled := t.positions()
 	t.sealed = &snapshot{
-		task: t.id, trigger: barrier.Trigger, final: barrier.Final,
-		positions: t.positions(),
-		delta:     t.state.Seal(),
-		mailbox:   append(t.retries.capture(), t.mailbox.capture()...),
-		queued:    t.captureQueued(),
-		outboxes:  t.outboxes.take(),
-		unacked:   t.unacked.capture(),
-		replies:   t.replies,
-		samples:   t.samples,
+		task: t.id, trigger: barrier.Trigger, final: barrier.Final, positions: positions, unsettled: unsettled,
+		delta:    t.state.Seal(),
+		mailbox:  append(t.retries.capture(), t.mailbox.capture()...),
+		queued:   t.captureQueued(),
+		outboxes: t.outboxes.take(),
+		unacked:  t.unacked.capture(),
+		replies:  t.replies,
+		samples:  t.samples,
 	}
 	t.samples = nil
 	t.observe()

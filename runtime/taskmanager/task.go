@@ -193,11 +193,14 @@ func (t *task) tell() {
 	}
 }
 
-// positions are where each partition resumes: what this task has consumed, else where it started.
-func (t *task) positions() []router.Position {
-	var all []router.Position
+// positions are where each partition resumes: what this task has consumed, else where it started. unsettled are the
+// ingresses of which some partition's start is not known yet.
+func (t *task) positions() (all []router.Position, unsettled []string) {
 	for i := range t.ingresses {
-		started, _ := t.ingresses[i].source.Positions()
+		started, settled := t.ingresses[i].source.Positions()
+		if !settled {
+			unsettled = append(unsettled, t.ingresses[i].spec.ID)
+		}
 		for _, p := range started {
 			if consumed, ok := t.ingresses[i].consumed[p.Partition]; ok {
 				p = consumed
@@ -205,7 +208,7 @@ func (t *task) positions() []router.Position {
 			all = append(all, p)
 		}
 	}
-	return all
+	return all, unsettled
 }
 
 // deliver routes a message to the task that owns its key: this one's mailbox, or a frame.
