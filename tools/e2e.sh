@@ -2,7 +2,7 @@
 # What only a real Apache Kafka can prove: the adapters against two versions of it, an example that is killed while it works,
 # and then the harness that kills everything and counts. -short is for CI: fewer kills, fewer records, one version.
 set -eu
-tests="./internal/kafkabroker ./router/kafkaio ./examples/ad-billing"
+tests="./internal/kafkabroker ./router/kafkaio ./examples/ad-billing ./internal/e2e/trouble"
 go test -tags e2e -count=1 -timeout 15m $tests
 case ${1-} in
 -short)

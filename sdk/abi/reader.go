@@ -2,20 +2,44 @@ package abi
 
 // Reader walks a batch in the guest: groups with Next, and the messages of each with NextMessage. It checks each block as it
 // comes to it: after any method returned false, Err tells the end from damage. What it hands out are views of the batch.
-//
-// It is shaped for modules, where a call costs more than the work in most of these methods: few calls, headers read through
-// array pointers, parts cut out only when asked for.
 type Reader struct {
-	Key     []byte // of the group at hand
-	Value   []byte // of the message at hand
-	Untyped bool   // the message at hand does not name the type of its value
+	Cursor
+	Key   []byte // of the group at hand
+	Value []byte // of the message at hand
+}
+
+// Next goes to the next group, wherever in the last one the reader stands, and takes its states.
+func (r *Reader) Next() bool {
+	if !r.Cursor.Next() {
+		return false
+	}
+	r.Key = r.Cursor.Key()
+	return true
+}
+
+// NextMessage goes to the group's next message; false after the last.
+func (r *Reader) NextMessage() bool {
+	if !r.Cursor.NextMessage() {
+		return false
+	}
+	r.Value = r.Cursor.Value()
+	return true
+}
+
+// Cursor is a Reader for modules, where a call costs more than the work in most of these methods: few calls, headers read
+// through array pointers, parts cut out only when asked for. It keeps places in the batch, not slices of it: a pointer stored
+// on the heap passes the collector's barrier, which makes a module jump.
+type Cursor struct {
+	Untyped bool // the message at hand does not name the type of its value
 
 	in       []byte
-	groups   int // not yet visited
-	next     int // where the next group starts
-	at       int // within the group
-	count    int // messages of the group, not yet read
-	body     int // where the block of the message at hand starts
+	key      extent // of the group
+	value    extent // of the message at hand
+	groups   int    // not yet visited
+	next     int    // where the next group starts
+	at       int    // within the group
+	count    int    // messages of the group, not yet read
+	body     int    // where the block of the message at hand starts
 	function int
 	states   []extent
 	err      *Error
@@ -28,8 +52,8 @@ type Reader struct {
 type extent struct{ from, to int }
 
 // Open starts on a batch. The error is an *Error, whose method Version tells a batch of another version from a damaged one.
-func (r *Reader) Open(in []byte) error {
-	*r = Reader{states: r.states[:0]}
+func (r *Cursor) Open(in []byte) error {
+	*r = Cursor{states: r.states[:0]}
 	if len(in) < batchHeader {
 		return &Error{false, faultShort, 0}
 	}
@@ -50,27 +74,27 @@ func (r *Reader) Open(in []byte) error {
 }
 
 // Now is the batch's time in unix ms.
-func (r *Reader) Now() int64 { return r.now }
+func (r *Cursor) Now() int64 { return r.now }
 
 // Seed is what the batch's random numbers start from.
-func (r *Reader) Seed() uint64 { return r.seed }
+func (r *Cursor) Seed() uint64 { return r.seed }
 
 // Err is what stopped the reader, an *Error, or nil when it came to the end.
-func (r *Reader) Err() error {
+func (r *Cursor) Err() error {
 	if r.err == nil {
 		return nil
 	}
 	return r.err
 }
 
-func (r *Reader) fail(what string, at int) bool {
+func (r *Cursor) fail(what string, at int) bool {
 	r.err = &Error{false, what, at}
 	r.groups, r.count, r.at, r.next = 0, 0, 0, 0
 	return false
 }
 
 // Next goes to the next group, wherever in the last one the reader stands, and takes its states.
-func (r *Reader) Next() bool {
+func (r *Cursor) Next() bool {
 	if r.groups == 0 {
 		if r.err == nil && r.next != len(r.in) {
 			return r.fail(faultGroups, r.next)
@@ -114,7 +138,7 @@ func (r *Reader) Next() bool {
 		body = (end + 7) &^ 7
 	}
 	r.function, r.count = int(le.Uint16(h[4:])), int(le.Uint32(h[12:]))
-	r.Key = b[groupHeader : groupHeader+int(key) : groupHeader+int(key)]
+	r.key = extent{r.next + groupHeader, r.next + groupHeader + int(key)}
 	r.at = r.next + int(body)
 	r.next += int(n)
 	if r.count == 0 && r.at != r.next {
@@ -123,17 +147,23 @@ func (r *Reader) Next() bool {
 	return true
 }
 
+// Key is the key of the group at hand.
+func (r *Cursor) Key() []byte { return r.in[r.key.from:r.key.to:r.key.to] }
+
+// Value is the value of the message at hand.
+func (r *Cursor) Value() []byte { return r.in[r.value.from:r.value.to:r.value.to] }
+
 // Function is the group's function, as its index in the description.
-func (r *Reader) Function() int { return r.function }
+func (r *Cursor) Function() int { return r.function }
 
 // Messages is the number of the group's messages not yet read.
-func (r *Reader) Messages() int { return r.count }
+func (r *Cursor) Messages() int { return r.count }
 
 // States is the number of the group's states.
-func (r *Reader) States() int { return len(r.states) }
+func (r *Cursor) States() int { return len(r.states) }
 
 // State is one of the group's states, in the order of the description.
-func (r *Reader) State(i int) (value []byte, present bool) {
+func (r *Cursor) State(i int) (value []byte, present bool) {
 	e := r.states[i]
 	if e.from == 0 {
 		return nil, false
@@ -142,7 +172,7 @@ func (r *Reader) State(i int) (value []byte, present bool) {
 }
 
 // NextMessage goes to the group's next message; false after the last.
-func (r *Reader) NextMessage() bool {
+func (r *Cursor) NextMessage() bool {
 	if r.count == 0 {
 		return false
 	}
@@ -162,7 +192,7 @@ func (r *Reader) NextMessage() bool {
 	if n != (parts+7)&^7 {
 		return r.fail(faultLength, at)
 	}
-	r.Value = b[messageHeader : messageHeader+value : messageHeader+value]
+	r.value = extent{at + messageHeader, at + messageHeader + int(value)}
 	r.body, r.Untyped, r.at = at, typ == 0, at+int(n)
 	if r.count--; r.count == 0 && r.at != r.next {
 		return r.fail(faultLength, r.at)
@@ -171,34 +201,34 @@ func (r *Reader) NextMessage() bool {
 }
 
 // Kind is the message's kind.
-func (r *Reader) Kind() uint8 { return r.in[r.body+4] }
+func (r *Cursor) Kind() uint8 { return r.in[r.body+4] }
 
 // Time is the message's event time in unix ms.
-func (r *Reader) Time() int64 { return int64(le.Uint64(r.in[r.body+8:])) }
+func (r *Cursor) Time() int64 { return int64(le.Uint64(r.in[r.body+8:])) }
 
 // ID is the message's id.
-func (r *Reader) ID() uint64 { return le.Uint64(r.in[r.body+16:]) }
+func (r *Cursor) ID() uint64 { return le.Uint64(r.in[r.body+16:]) }
 
 // Type is the value type name, or empty.
-func (r *Reader) Type() []byte {
+func (r *Cursor) Type() []byte {
 	h := r.in[r.body:r.at]
-	v, _ := part(h, messageHeader+len(r.Value), int(le.Uint16(h[6:])))
+	v, _ := part(h, r.value.to-r.body, int(le.Uint16(h[6:])))
 	return v
 }
 
 // Sender is the address of the function that sent the message; empty when none did.
-func (r *Reader) Sender() (function, key []byte) {
+func (r *Cursor) Sender() (function, key []byte) {
 	h := r.in[r.body:r.at]
-	at := messageHeader + len(r.Value) + int(le.Uint16(h[6:]))
+	at := r.value.to - r.body + int(le.Uint16(h[6:]))
 	function, at = part(h, at, int(le.Uint16(h[28:])))
 	key, _ = part(h, at, int(le.Uint32(h[32:])))
 	return function, key
 }
 
 // Ext is the message's extensions.
-func (r *Reader) Ext() []byte {
+func (r *Cursor) Ext() []byte {
 	h := r.in[r.body:r.at]
-	at := messageHeader + len(r.Value) + int(le.Uint16(h[6:])) + int(le.Uint16(h[28:])) + int(le.Uint32(h[32:]))
+	at := r.value.to - r.body + int(le.Uint16(h[6:])) + int(le.Uint16(h[28:])) + int(le.Uint32(h[32:]))
 	v, _ := part(h, at, int(le.Uint32(h[36:])))
 	return v
 }

@@ -43,13 +43,25 @@ func (w *Writer) reserve(n int) []byte {
 
 // Group opens the result of the batch's next group.
 func (w *Writer) Group() {
-	w.closeGroup()
 	w.groups++
+	w.turn(groupResult)
+}
+
+// turn closes the open group, if there is one, and opens the next in a block that starts with size bytes.
+func (w *Writer) turn(size int) {
+	if w.group != 0 && !w.full {
+		b := w.out[w.group:w.at]
+		h := (*[groupResult]byte)(b)
+		le.PutUint64(h[:], uint64(len(b))|uint64(w.done)<<32)
+		le.PutUint64(h[8:], uint64(w.code)|uint64(w.writes)<<16|uint64(w.ops)<<32)
+		le.PutUint64(h[16:], uint64(w.mark-w.group-groupResult)|uint64(w.text)<<32)
+		le.PutUint64(h[24:], 0)
+	}
 	w.group = w.at
-	if groupResult > len(w.out)-w.at {
+	if size > len(w.out)-w.at {
 		w.full = true
 	} else {
-		w.at += groupResult
+		w.at += size
 	}
 	w.mark, w.stuck = w.at, w.full
 	w.ops, w.kept, w.done, w.writes, w.text, w.code = 0, 0, 0, 0, 0, 0
@@ -215,21 +227,9 @@ func (w *Writer) StateInt(index int, n int64) {
 	le.PutUint64(b[8:], uint64(n))
 }
 
-func (w *Writer) closeGroup() {
-	if w.group == 0 || w.full {
-		return
-	}
-	b := w.out[w.group:w.at]
-	h := (*[groupResult]byte)(b)
-	le.PutUint64(h[:], uint64(len(b))|uint64(w.done)<<32)
-	le.PutUint64(h[8:], uint64(w.code)|uint64(w.writes)<<16|uint64(w.ops)<<32)
-	le.PutUint64(h[16:], uint64(w.mark-w.group-groupResult)|uint64(w.text)<<32)
-	le.PutUint64(h[24:], 0)
-}
-
 // Finish ends the result and returns its length in bytes, or GuestFull.
 func (w *Writer) Finish() int {
-	w.closeGroup()
+	w.turn(0)
 	if w.full {
 		return GuestFull
 	}

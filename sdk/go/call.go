@@ -1,6 +1,7 @@
 package weir
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,24 +17,22 @@ import (
 // Call is one invocation: who is called, with which message, and the effects it asks for. It is valid until the handler
 // returns.
 type Call struct {
-	reader   abi.Reader
-	writer   abi.Writer
-	log      func(level int32, line string)
-	function *function
-	key      string // a view
-	now      int64
-	seed     uint64
-	group    uint64
-	slots    []slot // one per declared state
-	touched  []int  // indices of slots that the running invocation touched
-	wrote    bool   // an invocation of the group changed a state
-	err      error  // of an effect that could not be taken
-	replied  bool
-	seeded   bool
-	pcg      *rand.PCG
-	rand     *rand.Rand
-	digits   [20]byte // of a number in text
-	stage    stage
+	reader  abi.Cursor
+	writer  abi.Writer
+	log     func(level int32, line string)
+	now     int64
+	seed    uint64
+	group   uint64
+	slots   []slot // one per declared state
+	touched []int  // indices of slots that the running invocation touched
+	wrote   bool   // an invocation of the group changed a state
+	err     error  // of an effect that the running invocation could not take
+	replied bool
+	seeded  bool
+	pcg     *rand.PCG
+	rand    *rand.Rand
+	digits  [20]byte // of a number in text
+	stage   stage
 }
 
 // Origin says where a message came from.
@@ -51,13 +50,13 @@ type Address struct{ Type, Key string }
 var errReplied = errors.New("the invocation has replied already")
 
 // Function is the called function type, "namespace/name".
-func (c *Call) Function() string { return c.function.name }
+func (c *Call) Function() string { return c.function().name }
 
 // Key is the key of the called address: a view, valid until the handler returns.
-func (c *Call) Key() string { return c.key }
+func (c *Call) Key() string { return view(c.reader.Key()) }
 
 // KeyBytes is Key as bytes; they are read-only.
-func (c *Call) KeyBytes() []byte { return bytesOf(c.key) }
+func (c *Call) KeyBytes() []byte { return c.reader.Key() }
 
 // Now is the platform's time when the batch was made: the same on a replay.
 func (c *Call) Now() time.Time { return time.UnixMilli(c.now) }
@@ -91,7 +90,7 @@ func (c *Call) Sender() (from Address, ok bool) {
 func (c *Call) Type() string { return view(c.reader.Type()) }
 
 // Value is the message's value in bytes, whatever the handler takes: a view.
-func (c *Call) Value() []byte { return c.reader.Value }
+func (c *Call) Value() []byte { return c.reader.Value() }
 
 // Header is the first header of that name, as a view.
 func (c *Call) Header(name string) (value []byte, ok bool) {
@@ -237,17 +236,28 @@ func (c *Call) slot(index int) *slot {
 // load takes a state from the batch when the group first touches it. It panics when the function does not use the state, or
 // cannot: both fail the invocation.
 func (c *Call) load(s *slot, index int) {
-	for i, state := range c.function.states {
-		if state != index {
-			continue
-		}
-		value, present := c.reader.State(i)
-		s.load(value, present, registered.states[index].number)
-		s.group = c.group
-		return
+	f := c.function()
+	i := f.places[index]
+	if i < 0 {
+		panic(f.name + " does not name state " + strconv.Quote(registered.states[index].name) + " in Handle")
 	}
-	panic(c.function.name + " does not name state " + strconv.Quote(registered.states[index].name) + " in Handle")
+	value, present := c.reader.State(i)
+	s.touched, s.wrote, s.exists = false, false, present
+	switch {
+	case !s.number:
+		s.value = value
+	case len(value) == 8:
+		s.n = int64(binary.LittleEndian.Uint64(value))
+	case present:
+		panic("a state of " + strconv.Itoa(len(value)) + " bytes is no int64")
+	default:
+		s.n = 0
+	}
+	s.group = c.group
 }
+
+// function is the one that the group at hand calls.
+func (c *Call) function() *function { return registered.functions[c.reader.Function()] }
 
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 

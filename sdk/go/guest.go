@@ -53,6 +53,9 @@ func (g *Guest) prepare() {
 	}
 	registered.resolve()
 	g.call.slots = make([]slot, len(registered.states))
+	for i := range g.call.slots {
+		g.call.slots[i].number = registered.states[i].number
+	}
 	g.ready = true
 }
 
@@ -97,18 +100,24 @@ func (c *Call) run() (code int, again bool) {
 		}
 	}()
 	for c.reader.Next() {
-		if c.reader.Function() >= len(registered.functions) {
+		index := c.reader.Function()
+		if index >= len(registered.functions) {
 			return abi.GuestFunction, false
 		}
-		c.function, c.key = registered.functions[c.reader.Function()], view(c.reader.Key)
-		if c.reader.States() != len(c.function.states) {
+		f := registered.functions[index]
+		if c.reader.States() != len(f.states) {
 			return abi.GuestBatch, false
 		}
 		c.group++
 		c.writer.Group()
 		for c.reader.Messages() > 0 && c.reader.NextMessage() {
-			c.err, c.replied, c.seeded, c.stage.open = nil, false, false, false
-			err := c.function.call(c)
+			c.replied, c.seeded, c.stage.open = false, false, false
+			var err error
+			if f.raw != nil {
+				err = f.raw(c, c.reader.Value())
+			} else {
+				err = f.call(c)
+			}
 			if err != nil || c.err != nil || c.stage.open {
 				c.refuse(err)
 				break
@@ -148,9 +157,9 @@ func (c *Call) refuse(err error) {
 
 func (c *Call) abandon(code uint16, text string) {
 	for _, index := range c.touched {
-		c.slots[index].touched = false
+		c.slots[index].abandon()
 	}
-	c.touched = c.touched[:0]
+	c.touched, c.err = c.touched[:0], nil
 	c.writer.Fail(code, text[:min(len(text), maxFailureText)])
 }
 
@@ -164,7 +173,7 @@ func (c *Call) commit() {
 
 // store writes the states that committed invocations of the group changed.
 func (c *Call) store() {
-	for i, index := range c.function.states {
+	for i, index := range c.function().states {
 		s := &c.slots[index]
 		switch {
 		case s.group != c.group || !s.wrote:

@@ -2,6 +2,7 @@ package weir
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,9 +25,11 @@ type registry struct {
 
 type function struct {
 	name   string
-	call   func(*Call) error
-	chosen bool  // the handler named its states
-	states []int // indices into registry.states, in the order of the ABI
+	call   func(*Call) error         // nil when raw is set
+	raw    func(*Call, []byte) error // the handler itself, of one that takes bytes: one call less in a module
+	chosen bool                      // the handler named its states
+	states []int                     // indices into registry.states, in the order of the ABI
+	places []int                     // the inverse: indices into states, by that into registry.states, or -1
 }
 
 type declared struct {
@@ -57,14 +60,15 @@ func (stateless) position() int { return -1 }
 // functions name the states each uses, or Stateless. Touching another state panics, and so fails the invocation.
 func Handle[T any](name string, fn func(*Call, T) error, states ...Declared) {
 	var call func(*Call) error
+	var raw func(*Call, []byte) error
 	switch fn := any(fn).(type) {
 	case func(*Call, int64) error:
 		call = func(c *Call) error {
 			r := &c.reader
-			if v, ok := parseDecimal(r.Value); ok && r.Untyped {
+			if v, ok := parseDecimal(r.Value()); ok && r.Untyped {
 				return fn(c, v)
 			}
-			v, err := parseInt(r.Type(), r.Value)
+			v, err := parseInt(r.Type(), r.Value())
 			if err != nil {
 				return err
 			}
@@ -72,31 +76,31 @@ func Handle[T any](name string, fn func(*Call, T) error, states ...Declared) {
 		}
 	case func(*Call, string) error:
 		call = func(c *Call) error {
-			v, err := parseString(c.reader.Type(), c.reader.Value)
+			v, err := parseString(c.reader.Type(), c.reader.Value())
 			if err != nil {
 				return err
 			}
 			return fn(c, string(v))
 		}
 	case func(*Call, []byte) error:
-		call = func(c *Call) error { return fn(c, c.reader.Value) }
+		raw = fn
 	default:
 		call = jsonCall(any(fn).(func(*Call, T) error))
 	}
-	registered.handle(name, call, states)
+	registered.handle(name, call, states).raw = raw
 }
 
 func jsonCall[T any](fn func(*Call, T) error) func(*Call) error {
 	return func(c *Call) error {
 		var v T
-		if err := json.Unmarshal(c.reader.Value, &v); err != nil {
+		if err := json.Unmarshal(c.reader.Value(), &v); err != nil {
 			return &valueError{err.Error()}
 		}
 		return fn(c, v)
 	}
 }
 
-func (r *registry) handle(name string, call func(*Call) error, states []Declared) {
+func (r *registry) handle(name string, call func(*Call) error, states []Declared) *function {
 	if fault := checkTypeName(name); fault != "" {
 		panic("weir: Handle(" + strconv.Quote(name) + "): " + fault)
 	}
@@ -112,6 +116,7 @@ func (r *registry) handle(name string, call func(*Call) error, states []Declared
 		}
 	}
 	r.functions = append(r.functions, f)
+	return f
 }
 
 // Ingress names a topic whose records go to the given functions when no module.yaml says otherwise.
@@ -135,6 +140,7 @@ func (r *registry) resolve() {
 				f.states = append(f.states, i)
 			}
 		}
+		f.place(len(r.states))
 		for i, a := range f.states {
 			for _, b := range f.states[:i] {
 				if r.states[a].name == r.states[b].name {
@@ -150,6 +156,14 @@ func (r *registry) resolve() {
 				panic("weir: Ingress(" + strconv.Quote(in.topic) + "): no function " + strconv.Quote(name) + " is registered")
 			}
 		}
+	}
+}
+
+// place inverts states.
+func (f *function) place(registered int) {
+	f.places = slices.Repeat([]int{-1}, registered)
+	for i, index := range f.states {
+		f.places[index] = i
 	}
 }
 

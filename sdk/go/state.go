@@ -1,7 +1,6 @@
 package weir
 
 import (
-	"encoding/binary"
 	"strconv"
 	"unsafe"
 )
@@ -56,11 +55,7 @@ func (v *Value[T]) Get(c *Call) T {
 		c.load(s, v.index)
 	}
 	if v.number {
-		n := s.n
-		if s.touched {
-			n = s.nextN
-		}
-		return *(*T)(unsafe.Pointer(&n))
+		return *(*T)(unsafe.Pointer(&s.n))
 	}
 	b, present := s.get(v.views)
 	if !present {
@@ -82,10 +77,10 @@ func (v *Value[T]) Set(c *Call, x T) {
 	}
 	if v.number {
 		if !s.touched {
-			s.touched = true
+			s.touched, s.before = true, s.n
 			c.touched = append(c.touched, v.index)
 		}
-		s.nextN, s.leaves = *(*int64)(unsafe.Pointer(&x)), false
+		s.n, s.leaves = *(*int64)(unsafe.Pointer(&x)), false
 		return
 	}
 	b, err := v.codec.Append(s.buffer(), x)
@@ -100,13 +95,13 @@ func (v *Value[T]) Set(c *Call, x T) {
 func (v *Value[T]) Delete(c *Call) {
 	s := c.slot(v.index)
 	v.touch(c, s)
-	s.nextN = 0
+	s.n = 0
 	s.set(s.buffer(), false)
 }
 
 func (v *Value[T]) touch(c *Call, s *slot) {
 	if !s.touched {
-		s.touched = true
+		s.touched, s.before = true, s.n
 		c.touched = append(c.touched, v.index)
 	}
 }
@@ -130,32 +125,20 @@ const maxKeptBuffer = 1 << 20
 
 // slot is one state of the address at hand. It holds the value before the running invocation and, when the invocation
 // touched it, the one after: a number, or bytes each in a buffer of its own that swaps roles at commit. So a rollback costs
-// nothing, and no invocation can reach the bytes it may have to return to.
+// next to nothing, and no invocation can reach the bytes it may have to return to.
 type slot struct {
 	group   uint64 // for which it was loaded
+	n       int64  // as the running invocation sees it; 0 when absent
+	before  int64  // n before the running invocation touched it
 	number  bool
 	exists  bool
-	touched bool  // by the running invocation
-	leaves  bool  // the running invocation deletes it
-	wrote   bool  // by a committed invocation of the group
-	n       int64 // 0 when absent
-	nextN   int64
+	touched bool // by the running invocation
+	leaves  bool // the running invocation deletes it
+	wrote   bool // by a committed invocation of the group
 	value   []byte
 	next    []byte
 	buffers [2][]byte
 	spare   int // index of the buffer that value is not in
-}
-
-func (s *slot) load(value []byte, present, number bool) {
-	s.value, s.exists, s.number = value, present, number
-	s.touched, s.wrote, s.n = false, false, 0
-	if !number || !present {
-		return
-	}
-	if len(value) != 8 {
-		panic("a state of " + strconv.Itoa(len(value)) + " bytes is no int64")
-	}
-	s.n = int64(binary.LittleEndian.Uint64(value))
 }
 
 // get is the value as the running invocation sees it. It copies one that could be returned to, unless its reader only views
@@ -188,13 +171,17 @@ func (s *slot) set(b []byte, present bool) {
 
 func (s *slot) commit() {
 	s.exists, s.touched, s.wrote = !s.leaves, false, true
-	if s.number {
-		s.n = s.nextN
-		return
+	if !s.number {
+		s.swap()
 	}
+}
+
+func (s *slot) swap() {
 	s.value = s.next
 	s.spare = 1 - s.spare
 }
+
+func (s *slot) abandon() { s.touched, s.n = false, s.before }
 
 // release forgets large buffers after a group that wrote.
 func (s *slot) release() {
