@@ -110,7 +110,7 @@ func (c *Call) run() (code int, again bool) {
 		}
 		c.group++
 		c.writer.Group()
-		for c.reader.Messages() > 0 && c.reader.NextMessage() {
+		for c.reader.NextMessage() {
 			c.replied, c.seeded, c.stage.open = false, false, false
 			var err error
 			if f.raw != nil {
@@ -128,6 +128,9 @@ func (c *Call) run() (code int, again bool) {
 			c.writer.Commit()
 			if c.writer.Full() {
 				return abi.GuestFull, false
+			}
+			if c.reader.Messages() == 0 { // spares a call
+				break
 			}
 		}
 		if c.wrote {

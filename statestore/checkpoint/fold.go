@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/statestore"
@@ -21,6 +22,9 @@ const (
 	// mergeShare is how much larger than all later ones together a delta may be to be joined with them. So every entry
 	// is copied once per factor of its delta's size, not once per join.
 	mergeShare = 2
+	// restShare is how long a fold rests per time it works: it takes a quarter of a core at most. When changes come faster
+	// than that, deltas grow longer, and a fold of longer deltas costs less per change.
+	restShare = 3
 )
 
 func lengths(refs []FileRef) (sum int64) {
@@ -83,9 +87,7 @@ func joinFiles(ctx context.Context, storage Storage, name string, kind SectionKi
 	err = storage.Create(ctx, name, func(out io.Writer) error {
 		w := NewWriter(out)
 		for group := int(from); group < int(to); group++ {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
+			started := time.Now()
 			block, err := source.join(functions.KeyGroup(group), join)
 			if err != nil {
 				return err
@@ -94,6 +96,9 @@ func joinFiles(ctx context.Context, storage Storage, name string, kind SectionKi
 				continue
 			}
 			if err := w.Section(kind, 0, functions.KeyGroup(group), "", block); err != nil {
+				return err
+			}
+			if err := rest(ctx, restShare*time.Since(started)); err != nil {
 				return err
 			}
 		}
@@ -105,6 +110,18 @@ func joinFiles(ctx context.Context, storage Storage, name string, kind SectionKi
 		return FileRef{}, fmt.Errorf("fold into %s: %w", name, err)
 	}
 	return ref, nil
+}
+
+// rest pauses between key groups, so that a fold stays in the background.
+func rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // blockFiles are open files and where the blocks of each key group are in them, in the order to be applied.
