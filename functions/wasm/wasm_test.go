@@ -35,10 +35,10 @@ func run(m *testing.M) int {
 // standardGuest builds the guest in testdata/stdgo.
 func standardGuest(t testing.TB) []byte { return build(t, "stdgo") }
 
-// build compiles a guest of testdata with the standard Go toolchain, once for all tests.
+// build compiles a guest, named by its place in testdata, with the standard Go toolchain, once for all tests.
 func build(t testing.TB, name string) []byte {
 	t.Helper()
-	path := filepath.Join(scratch, name+".wasm")
+	path := filepath.Join(scratch, filepath.Base(name)+".wasm")
 	if b, err := os.ReadFile(path); err == nil {
 		return b
 	}
