@@ -3,6 +3,7 @@ package abi_test
 import (
 	"encoding/binary"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/weir-run/weir/functions"
@@ -169,6 +170,17 @@ func TestABatchReadsBackEqual(t *testing.T) {
 	}
 	if got, want := show(groups), show(want.Groups); got != want {
 		t.Errorf("groups\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestAGroupLongerThanItsMessagesIsDamaged(t *testing.T) {
+	in, _ := encode(1, 2, []group{{Key: []byte("k"), Messages: []message{{Value: []byte("v")}}}})
+	in = append(in, make([]byte, 8)...)
+	for _, at := range []int{24, 32} { // the lengths of the batch and of its group
+		in[at] += 8
+	}
+	if _, _, _, err := read(in); err == nil || !strings.Contains(err.Error(), "wrong length") {
+		t.Errorf("8 bytes behind the last message: %v", err)
 	}
 }
 

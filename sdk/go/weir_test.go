@@ -168,6 +168,9 @@ func TestEffectsThatCannotBeTakenFailTheInvocation(t *testing.T) {
 		if got.Failure == nil || !strings.Contains(got.Failure.Text, bad.want) || len(h.Egress("out")) != 0 {
 			t.Errorf("%s: %v, want %q", bad.steps, got.Failure, bad.want)
 		}
+		if got := h.Invoke("t/script", "k", words("record")); got.Err() != nil {
+			t.Errorf("%s: the invocation after it: %v", bad.steps, got.Err())
+		}
 	}
 	h := weirtest.New(t)
 	got := h.Invoke("t/unnamed", "k", 1)
