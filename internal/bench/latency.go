@@ -31,7 +31,7 @@ func (b *bench) latency(ctx context.Context) error {
 		if interval == "10ms" {
 			target = "<= 60"
 		}
-		j := job{name: "latency-" + interval, parallelism: 2, interval: interval, delivery: "exactly-once", kafka: true}
+		j := job{name: "latency-" + interval, parallelism: 1, interval: interval, delivery: "exactly-once", kafka: true}
 		run, _, err := b.timed(ctx, j, nil)
 		if err != nil {
 			return fmt.Errorf("interval %s: %w", interval, err)
