@@ -157,3 +157,30 @@ func TestADeploymentGoesOnWhenTheVersionBeforeFailsOnItsWayOut(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 }
+
+func TestADeploymentThatFindsNoSlotsIsTakenBack(t *testing.T) {
+	c := start(t, counter)
+	c.Deploy(c.Job("job", "v1", 1))
+	c.Call("t/counter", "ann", "1")
+	large := c.Job("job", "v1", taskmanager.DefaultSlots+1)
+	_, err := c.Jobs.Deploy(t.Context(), large, jobmanager.DeployOptions{})
+	var problem *router.Problem
+	if !errors.As(err, &problem) || problem.Type != "no-slots" {
+		t.Fatalf("%v", err)
+	}
+	running(t, c, "job")
+	if got := c.Call("t/counter", "ann", "1"); string(got.Body) != "2" {
+		t.Fatalf("%+v", got)
+	}
+	if _, err := c.Jobs.Deploy(t.Context(), func() *functions.Job {
+		j := c.Job("new", "v1", taskmanager.DefaultSlots+1)
+		j.Namespace = "other"
+		return j
+	}(),
+		jobmanager.DeployOptions{}); !errors.As(err, &problem) || problem.Type != "no-slots" {
+		t.Fatalf("%v", err)
+	}
+	if _, err := c.Jobs.Job(t.Context(), "new"); !errors.As(err, &problem) || problem.Type != "unknown-job" {
+		t.Fatalf("a job that never ran is left: %v", err)
+	}
+}
