@@ -3,7 +3,7 @@
 # and then the harness that kills everything and counts. -short is for CI: fewer kills, fewer records, one version.
 set -eu
 tests="./internal/kafkabroker ./router/kafkaio ./examples/ad-billing ./internal/e2e/trouble"
-go test -tags e2e -count=1 -timeout 15m $tests
+go test -tags e2e -count=1 -p 1 -timeout 15m $tests
 case ${1-} in
 -short)
   shift

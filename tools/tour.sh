@@ -22,7 +22,7 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# start begins weir dev and waits for a line of its output: for its first build, a minute is enough.
+# start begins weir dev and waits for a line of its output: the first build on a machine compiles the standard library too, which takes a minute or two.
 start() {
   : >"$work/log"
   "$weir" dev "$root/examples/counter" --data "$work/data" >"$work/log" 2>&1 &
@@ -31,7 +31,7 @@ start() {
   until grep -q '^ *deployed' "$work/log"; do
     kill -0 "$pid" 2>/dev/null || { pid=; exit 1; }
     tries=$((tries + 1))
-    [ "$tries" -le 600 ] || exit 1
+    [ "$tries" -le 1800 ] || exit 1
     sleep 0.1
   done
 }
