@@ -137,8 +137,17 @@ func client(t *testing.T, broker *kafkabroker.Broker) *kafkaio.Client {
 	return c
 }
 
+// produce writes to the counter's topic, once the job has made it.
 func produce(t *testing.T, c *kafkaio.Client, key, value string) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for there := false; !there; {
+		var err error
+		if there, _, err = c.Exists(ctx, "clicks"); err != nil {
+			t.Fatalf("wait for topic clicks: %v", err)
+		}
+	}
 	if _, _, err := c.Produce(t.Context(), &kafkaio.ProducedRecord{Topic: "clicks", Partition: -1, Key: []byte(key), Value: []byte(value)}); err != nil {
 		t.Fatal(err)
 	}
@@ -176,6 +185,9 @@ func TestAJobWaitsForABrokerThatIsDownSaysSoAndGoesOnWhenItComes(t *testing.T) {
 	}
 	broker = startBroker(t, dir)
 	if err := <-deployed; err != nil {
+		t.Fatal(err)
+	}
+	if err := server.WaitRunning(t.Context(), "counter"); err != nil {
 		t.Fatal(err)
 	}
 	c := client(t, broker)
