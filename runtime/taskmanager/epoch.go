@@ -71,8 +71,8 @@ func (w *worker) epoch(trigger uint64) *epoch {
 	return nil
 }
 
-// publishCost is the CPU time of one short transaction, beside that of its records: four requests of about 50 us each,
-// client and scheduling.
+// publishCost stands for the CPU time of one short transaction, beside that of its records. It is an estimate: four requests,
+// each with its scheduling.
 const publishCost = 200 * time.Microsecond
 
 // write makes the epoch's file durable. cost is the CPU time it took: waiting for the disk costs none.

@@ -268,7 +268,7 @@ var messages = func() map[string]reflect.Type {
 }()
 
 // Encode writes a control message: its name, a zero byte, JSON. Control messages are few per epoch, so that JSON's cost
-// (about 2 us) does not count and a trace of them can be read.
+// does not count, and a trace of them can be read.
 func Encode(m Message) []byte {
 	body, err := json.Marshal(m)
 	if err != nil {
