@@ -406,8 +406,10 @@ func TestTheLifeOfAJob(t *testing.T) {
 	}
 }
 
-func TestADamagedCheckpointIsNamedAndNothingIsGuessed(t *testing.T) {
-	c := start(t, counter)
+// damaged is a cluster that has started again on a job whose newest manifest, also returned, has a flipped bit.
+func damaged(t *testing.T) (c *runtimetest.Cluster, newest string) {
+	t.Helper()
+	c = start(t, counter)
 	c.Deploy(c.Job("job", "v1", 2))
 	c.Call("t/counter", "ann", "1")
 	c.Stop()
@@ -415,7 +417,6 @@ func TestADamagedCheckpointIsNamedAndNothingIsGuessed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var newest string
 	for _, n := range names {
 		if strings.Contains(n, "manifest") {
 			newest = n
@@ -424,6 +425,11 @@ func TestADamagedCheckpointIsNamedAndNothingIsGuessed(t *testing.T) {
 	c.Storage.Flip(newest, 100)
 	c.Start()
 	c.Ready()
+	return c, newest
+}
+
+func TestADamagedCheckpointIsNamedAndNothingIsGuessed(t *testing.T) {
+	c, newest := damaged(t)
 	for t.Context().Err() == nil {
 		view, err := c.Jobs.Job(t.Context(), "job")
 		if err != nil {

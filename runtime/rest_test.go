@@ -16,23 +16,7 @@ import (
 )
 
 func TestAJobWithADamagedLogCanBeLookedAtAndDeployed(t *testing.T) {
-	c := start(t, counter)
-	c.Deploy(c.Job("job", "v1", 2))
-	c.Call("t/counter", "ann", "1")
-	c.Stop()
-	names, err := c.Storage.List(t.Context(), "jobs/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var newest string
-	for _, n := range names {
-		if strings.Contains(n, "manifest") {
-			newest = n
-		}
-	}
-	c.Storage.Flip(newest, 100)
-	c.Start()
-	c.Ready()
+	c, _ := damaged(t)
 	inState(t, c, "job", jobmanager.Failed)
 	if _, err := c.Jobs.Lanes(limited(t), "job"); err != nil {
 		t.Fatal(err)
