@@ -1,7 +1,6 @@
 package checkpoint
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -23,8 +22,6 @@ const (
 	// tempAge is after what an unfinished file counts as left over: another process may share the directory, and no
 	// write takes that long.
 	tempAge = 10 * time.Minute
-	// writeBufferBytes joins small writes of a snapshot; larger chunks pass it by.
-	writeBufferBytes = 64 << 10
 )
 
 // DirectoryStorage keeps files in a directory of one machine, or of a mount that several share and that has hard links.
@@ -32,7 +29,7 @@ const (
 // its name, which fails if the name is taken; then the directory is synced: two syncs per file. A Delete is not synced: after a power loss a deleted file may be back.
 type DirectoryStorage struct {
 	root    string
-	buffers sync.Pool // of *bufio.Writer: one per file would be most of what an epoch allocates
+	writers sync.Pool // of *blockWriter: one per file would be most of what an epoch allocates
 }
 
 // Directory opens a directory, makes it if it is missing, tries that it can be written, and removes what earlier
@@ -162,18 +159,18 @@ func (d *DirectoryStorage) createTemp(path, dir string, write func(io.Writer) er
 
 // fill writes a file and syncs it.
 func (d *DirectoryStorage) fill(f *os.File, write func(io.Writer) error, sync func() error) error {
-	buffered, ok := d.buffers.Get().(*bufio.Writer)
+	blocks, ok := d.writers.Get().(*blockWriter)
 	if !ok {
-		buffered = bufio.NewWriterSize(nil, writeBufferBytes)
+		blocks = newBlockWriter()
 	}
-	buffered.Reset(f)
+	blocks.reset(f)
 	defer func() {
-		buffered.Reset(nil)
-		d.buffers.Put(buffered)
+		blocks.reset(nil)
+		d.writers.Put(blocks)
 	}()
-	err := write(buffered)
+	err := write(blocks)
 	if err == nil {
-		err = buffered.Flush()
+		err = blocks.flush()
 	}
 	if err == nil {
 		err = sync()
