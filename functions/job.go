@@ -74,6 +74,7 @@ type Ingress struct {
 	Group   string         `json:"group"` // consumer group to which offsets are committed, for lag tools; never read back
 	Topics  []IngressTopic `json:"topics"`
 	Start   Start          `json:"start"`
+	Bounded *Bound         `json:"bounded,omitempty"` // nil: it has no end
 	Invalid Invalid        `json:"invalid"`
 }
 
@@ -93,6 +94,12 @@ type Start struct {
 	Time    time.Time        `json:"time,omitzero"`     // timestamp
 	Offsets map[string]int64 `json:"offsets,omitempty"` // specific-offsets: "topic/partition"
 	Reset   string           `json:"reset,omitempty"`   // group-offsets without a committed offset: earliest (default) or latest
+}
+
+// Bound is where an ingress ends. It is found once, when the ingress begins, and is part of every checkpoint from then on.
+type Bound struct {
+	Type string    `json:"type"`          // latest: at the end that a partition has when it is first looked at; timestamp
+	Time time.Time `json:"time,omitzero"` // timestamp: at the first record of this time or later
 }
 
 // InvalidPolicy says what happens to a record that cannot become a message.

@@ -96,6 +96,9 @@ func TestBadKafkaSettingsAreRefused(t *testing.T) {
 	refused(t, map[string]replacement{
 		"start without time":    {"{type: earliest}", "{type: date}", "13:27: startupPosition date has no time\n  add time: 2026-11-21T07:14:00Z beside it"},
 		"start without offsets": {"{type: earliest}", "{type: specific-offsets}", "13:27: startupPosition specific-offsets has no offsets\n  add offsets: [{clicks/0: 42}] beside it"},
+		"end without time":      {"consumerGroupId: ad-billing", "bounded: {type: timestamp}", "12:19: bounded timestamp has no time\n  add time: 2026-11-21T07:14:00Z beside it"},
+		"end without type":      {"consumerGroupId: ad-billing", "bounded: {}", "12:12: type is missing\n  say one of latest, timestamp, date"},
+		"unknown end":           {"consumerGroupId: ad-billing", "bounded: {type: earliest}", "12:19: type \"earliest\" is not known"},
 		"bad offset":            {"{type: earliest}", "{type: specific-offsets, offsets: [clicks: 4]}", "13:63: offset \"clicks\": 4 is not one"},
 		"unknown start":         {"{type: earliest}", "{type: earlyest}", "13:27: type \"earlyest\" is not known\n  did you mean \"earliest\"?"},
 		"unknown property":      {"consumerGroupId: ad-billing", "properties: [interceptor.classes: x]", "12:37: property interceptor.classes is not understood"},

@@ -25,6 +25,7 @@ const (
 )
 
 var (
+	boundTypes   = []string{latest, atTimestamp, "date"}
 	startTypes   = []string{earliest, latest, atTimestamp, "date", groupOffsets, specificOffsets}
 	compressions = []string{"none", "gzip", "snappy", "lz4", "zstd"}
 )
@@ -45,6 +46,9 @@ func (p *parsing) kafkaIngress(o *object) {
 	in.Start = p.start(o.field("startupPosition").object())
 	fallback(&properties.reset, earliest)
 	in.Start.Reset = o.field("autoOffsetResetPosition").text(properties.reset)
+	if bounded := o.field("bounded"); bounded.present() {
+		in.Bounded = bound(bounded.object())
+	}
 	invalid := o.field("invalid").object()
 	in.Invalid = Invalid{
 		NoKey:      InvalidPolicy(invalid.field("noKey").text(string(InvalidDeadLetter))),
@@ -100,17 +104,10 @@ func partitions(v value) int {
 func (p *parsing) start(o *object) Start {
 	kind := o.field("type")
 	s := Start{Type: kind.text(earliest)}
-	date, stamp, offsets := o.field("date"), o.field("time"), o.field("offsets")
+	at, offsets := moment(o, "startupPosition", kind), o.field("offsets")
 	switch s.Type {
 	case "date", atTimestamp:
-		s.Type = atTimestamp
-		if !date.present() {
-			date = stamp
-		}
-		if !date.present() {
-			kind.problem("add time: 2026-11-21T07:14:00Z beside it", "startupPosition %s has no time", kind.text(""))
-		}
-		s.Time = convert(date, time.Time{}, parseTime)
+		s.Type, s.Time = atTimestamp, at
 	case specificOffsets:
 		s.Offsets = p.offsets(offsets)
 		if !offsets.present() {
@@ -119,6 +116,36 @@ func (p *parsing) start(o *object) Start {
 	}
 	o.done()
 	return s
+}
+
+// bound reads where an ingress ends, written as a start is.
+func bound(o *object) *Bound {
+	kind := o.field("type")
+	if !kind.present() {
+		kind.problem("say one of "+strings.Join(boundTypes, ", "), "type is missing")
+	}
+	b := &Bound{Type: kind.text("")}
+	at := moment(o, "bounded", kind)
+	if b.Type == "date" || b.Type == atTimestamp {
+		b.Type, b.Time = atTimestamp, at
+	}
+	o.done()
+	return b
+}
+
+// moment reads the time that stands beside a type of date or timestamp.
+func moment(o *object, of string, kind value) time.Time {
+	date, stamp := o.field("date"), o.field("time")
+	if name := kind.text(""); name != "date" && name != atTimestamp {
+		return time.Time{}
+	}
+	if !date.present() {
+		date = stamp
+	}
+	if !date.present() {
+		kind.problem("add time: 2026-11-21T07:14:00Z beside it", "%s %s has no time", of, kind.text(""))
+	}
+	return convert(date, time.Time{}, parseTime)
 }
 
 // offsets reads "topic/partition: offset" pairs, as a mapping or as StateFun's list of one-pair mappings.

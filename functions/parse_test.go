@@ -322,3 +322,17 @@ func ExampleParseJob() {
 	// module.yaml:4:3: unknown field "limit"
 	//   did you mean "limits"?
 }
+
+func TestAnIngressMaySayWhereItEnds(t *testing.T) {
+	for text, want := range map[string]*functions.Bound{
+		"":                        nil,
+		"bounded: {type: latest}": {Type: "latest"},
+		"bounded: {type: timestamp, time: '2026-11-21T07:14:00Z'}": {Type: "timestamp", Time: time.Date(2026, 11, 21, 7, 14, 0, 0, time.UTC)},
+		"bounded: {type: date, date: 2026-11-21 07:14:00.00 Z}":    {Type: "timestamp", Time: time.Date(2026, 11, 21, 7, 14, 0, 0, time.UTC)},
+	} {
+		job := parsed(t, strings.Replace(billing, "startupPosition: {type: earliest}", text, 1), nil)
+		if got := asJSON(t, job.Ingresses[0].Bounded); got != asJSON(t, want) {
+			t.Errorf("%q: got %s, want %s", text, got, asJSON(t, want))
+		}
+	}
+}

@@ -188,6 +188,9 @@ func checkIngress(f *findings, path string, in *Ingress) {
 	if in.Start.Reset != "" {
 		oneOf(f, path+".start.reset", in.Start.Reset, earliest, latest)
 	}
+	if b := in.Bounded; b != nil {
+		oneOf(f, path+".bounded.type", b.Type, boundTypes...)
+	}
 	policies := []string{string(InvalidDeadLetter), string(InvalidSkip), string(InvalidFail)}
 	oneOf(f, path+".invalid.noKey", string(in.Invalid.NoKey), policies...)
 	oneOf(f, path+".invalid.oversize", string(in.Invalid.Oversize), policies...)
