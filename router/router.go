@@ -24,8 +24,9 @@ type Partition struct {
 type Position struct {
 	Partition
 	TopicID     [16]byte `json:"topicId"`
-	Offset      int64    `json:"offset"`      // the next record to read
-	LeaderEpoch int32    `json:"leaderEpoch"` // of the last record read; -1 unknown
+	Offset      int64    `json:"offset"`        // the next record to read
+	LeaderEpoch int32    `json:"leaderEpoch"`   // of the last record read; -1 unknown
+	End         int64    `json:"end,omitempty"` // of a bounded ingress: the first offset that is not read; 0 is none
 }
 
 // Record is one record as a view into the fetch that brought it: valid until the next Poll.
@@ -68,6 +69,9 @@ type Ingress interface {
 	// at every seal; the task overrides them with the Next of what it has consumed. Settled says that the start of
 	// every partition known so far has been resolved.
 	Positions() (p []Position, settled bool)
+	// Done says that the ingress is bounded, that every partition of this task has been handed out up to its end, and that
+	// none will come: Poll returns nil from then on. It stays true. An ingress without an end is never done.
+	Done() bool
 	// Committed tells that the positions are in a committed checkpoint: for the consumer group's offsets, in background.
 	Committed(p []Position)
 }

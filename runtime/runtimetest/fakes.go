@@ -240,6 +240,9 @@ func (b *Broker) Ingress(r *taskmanager.IngressRequest) (router.Ingress, error) 
 			continue
 		}
 		position := router.Position{Partition: router.Partition{Ingress: r.Spec.ID, Topic: topic, ID: int32(p)}}
+		if r.Spec.Bounded != nil {
+			position.End = int64(len(b.topics[topic][p]))
+		}
 		for _, known := range r.Positions {
 			if known.Partition == position.Partition {
 				position = known
@@ -266,6 +269,17 @@ func (i *ingress) Run(ctx context.Context) error        { <-ctx.Done(); return n
 func (i *ingress) Ready() <-chan struct{}               { return i.ready }
 func (i *ingress) Positions() ([]router.Position, bool) { return i.start, true }
 func (i *ingress) Committed([]router.Position)          {}
+
+// Done holds for a bounded ingress that has handed out what each partition had when it was first opened.
+func (i *ingress) Done() bool {
+	for _, p := range i.next {
+		if p.Offset < p.End {
+			return false
+		}
+	}
+	return i.request.Spec.Bounded != nil
+}
+
 func (i *ingress) Poll(limit int) *router.Fetch {
 	i.broker.mu.Lock()
 	defer i.broker.mu.Unlock()
@@ -273,6 +287,9 @@ func (i *ingress) Poll(limit int) *router.Fetch {
 		i.turn = (i.turn + 1) % len(i.next)
 		p := &i.next[i.turn]
 		log := i.broker.topics[p.Topic][p.ID]
+		if i.request.Spec.Bounded != nil {
+			log = log[:p.End]
+		}
 		if int(p.Offset) >= len(log) {
 			continue
 		}
