@@ -80,26 +80,46 @@ func (t *task) process() error {
 		return fatal(fmt.Errorf("task %d holds more than %d bytes of messages: a cycle between functions makes more than it consumes (last for %s)",
 			t.id, messagesMax, t.newestTarget()))
 	}
-	for i := range t.batches {
-		t.batches[i].reset()
-	}
+	t.resetBatches()
 	if err := t.collect(); err != nil {
 		return err
 	}
+	if err := t.callAll(); err != nil {
+		return err
+	}
+	return t.serveReads()
+}
+
+func (t *task) resetBatches() {
+	for i := range t.batches {
+		t.batches[i].reset()
+	}
+}
+
+// callAll runs the batch of every module that has one.
+func (t *task) callAll() error {
 	for i := range t.batches {
 		if t.batches[i].n == 0 {
 			continue
 		}
-		t.worked = true
-		if err := t.call(i, &t.batches[i]); err != nil {
-			return err
-		}
-		if err := t.settleLeftovers(i); err != nil {
+		if err := t.callModule(i); err != nil {
 			return err
 		}
 	}
-	return t.serveReads()
+	return nil
 }
+
+// callModule runs the batch of one module, to the last message.
+func (t *task) callModule(i int) error {
+	t.worked = true
+	if err := t.call(i, &t.batches[i]); err != nil {
+		return err
+	}
+	return t.settleLeftovers(i)
+}
+
+// noModule is the cause of failure of messages that outlived the function they are for.
+const noModule = "no module of the job's version has this function"
 
 // collect takes messages off the mailbox until a batch is full.
 func (t *task) collect() error {
@@ -123,7 +143,7 @@ func (t *task) collect() error {
 			continue
 		}
 		if function.module < 0 {
-			if err := t.fail(&m, "no module of the job's version has this function"); err != nil {
+			if err := t.fail(&m, noModule); err != nil {
 				return err
 			}
 			continue

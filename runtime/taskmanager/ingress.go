@@ -47,7 +47,8 @@ type route struct {
 }
 
 // poll takes one fetch and makes messages of its records. Ingress order is kept: a partition belongs to one task, and
-// what it sends to one address goes one way.
+// what it sends to one address goes one way. With nothing in the mailbox the task's own messages pass it by: they go into
+// batches as views of the fetch and have all been run when poll returns, which leaves nothing of them to snapshots.
 func (t *task) poll(in *ingress) error {
 	fetch := in.source.Poll(pollRecords)
 	if fetch == nil {
@@ -55,21 +56,17 @@ func (t *task) poll(in *ingress) error {
 	}
 	t.worked = true
 	t.changed()
-	route := &in.routes[fetch.Topic]
-	for i := range fetch.Records {
-		record := &fetch.Records[i]
-		key, bad, policy := admit(in.spec, route, record)
-		if bad != "" {
-			if err := t.reject(in, fetch, record, bad, policy); err != nil {
-				return err
-			}
-			continue
-		}
-		in.ext = appendRecordExt(in.ext[:0], route, fetch, record)
-		message := functions.Message{Sender: functions.NoSender, Kind: functions.KindIngress, Time: record.Time, Key: key, Value: record.Value, Ext: in.ext}
-		for _, target := range route.targets {
-			message.Target = target
-			t.deliver(&message)
+	straight := t.mailbox.bytes == 0
+	if straight {
+		t.resetBatches()
+	}
+	in.ext = in.ext[:0]
+	if err := t.take(in, fetch, straight); err != nil {
+		return err
+	}
+	if straight {
+		if err := t.callAll(); err != nil {
+			return err
 		}
 	}
 	if n := len(fetch.Records); n > 0 && len(t.samples) < epochSamples {
@@ -80,6 +77,61 @@ func (t *task) poll(in *ingress) error {
 	t.stats.lag.Add(max(fetch.HighWater-fetch.Next.Offset, 0) - in.lag[fetch.Partition])
 	in.lag[fetch.Partition] = max(fetch.HighWater-fetch.Next.Offset, 0)
 	return nil
+}
+
+// take makes messages of records, and brings each on its way.
+func (t *task) take(in *ingress, fetch *router.Fetch, straight bool) error {
+	route := &in.routes[fetch.Topic]
+	for i := range fetch.Records {
+		record := &fetch.Records[i]
+		key, bad, policy := admit(in.spec, route, record)
+		if bad != "" {
+			if err := t.reject(in, fetch, record, bad, policy); err != nil {
+				return err
+			}
+			continue
+		}
+		from := len(in.ext) // what a batch holds of it stays, also when it grows
+		in.ext = appendRecordExt(in.ext, route, fetch, record)
+		message := functions.Message{
+			Sender: functions.NoSender, Kind: functions.KindIngress, Time: record.Time, Key: key, Value: record.Value, Ext: in.ext[from:len(in.ext):len(in.ext)],
+		}
+		hash := functions.Hash(key)
+		owner := functions.Owner(functions.GroupOf(hash, t.groups), t.groups, t.tasks)
+		for _, target := range route.targets {
+			message.Target = target
+			switch {
+			case owner != t.id:
+				t.send(owner, &message)
+			case !straight:
+				t.mailbox.append(&message)
+			default:
+				if err := t.place(&message, hash); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// place puts a record's message into its batch, and runs the batch when it is full.
+func (t *task) place(m *functions.Message, hash uint64) error {
+	if t.retries.holds(m) {
+		return nil
+	}
+	module := t.program.functions[m.Target].module
+	if module < 0 {
+		return t.fail(m, noModule)
+	}
+	b := &t.batches[module]
+	b.add(m, hash)
+	if !b.full() {
+		return nil
+	}
+	err := t.callModule(module)
+	b.reset()
+	return err
 }
 
 // admit finds a record's key, or says what is wrong with the record and what its ingress does about that.

@@ -13,9 +13,11 @@ import (
 )
 
 const (
-	// mailboxLimit is where a task stops giving credit and polling its ingress: some thousand messages, so that a batch
-	// is always full, and little to write at a barrier.
+	// mailboxLimit is where a task stops giving credit: some thousand messages, for every peer that has frames on the way.
 	mailboxLimit = 4 << 20
+	// pollLimit is where a task stops polling its ingress: room for some batches, so that one is always full and a cycle
+	// between functions does not keep the ingress out, and little to write at a barrier.
+	pollLimit = 256 << 10
 	// messagesMax is where a job fails, mailbox and queued output together: only a cycle that makes more messages than it
 	// consumes gets there, since ingress and peers are held back long before.
 	messagesMax = 512 << 20
@@ -154,7 +156,7 @@ func (t *task) turn() error {
 
 // hasRoom tells that nothing waits in such amounts that the ingress is to be held back. What lifts it makes another turn.
 func (t *task) hasRoom() bool {
-	return t.mailbox.bytes < mailboxLimit && t.retries.bytes < parkedLimit && t.queuedBytes < queuedLimit &&
+	return t.mailbox.bytes < pollLimit && t.retries.bytes < parkedLimit && t.queuedBytes < queuedLimit &&
 		t.outboxes.bytes+t.unacked.bytes < outputLimit
 }
 
