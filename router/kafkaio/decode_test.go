@@ -3,6 +3,7 @@ package kafkaio
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,10 +26,10 @@ func built(t testing.TB, codec string) []byte {
 	}
 	var b batch
 	b.reset()
-	b.add(&router.EgressRecord{Key: []byte("a"), Value: bytes.Repeat([]byte("v"), 500), Time: 50, Ext: functions.AppendHeader(nil, []byte("h"), []byte("1"))}, 0)
-	b.add(&router.EgressRecord{Value: []byte("no key"), Time: 40}, 1)
-	b.add(&router.EgressRecord{Key: []byte("tombstone"), Time: 60}, 2)
-	b.close(compressor)
+	b.add(&router.EgressRecord{Key: []byte("a"), Value: bytes.Repeat([]byte("v"), 500), Time: 50, Ext: functions.AppendHeader(nil, []byte("h"), []byte("1"))}, 0, batchBytes)
+	b.add(&router.EgressRecord{Value: []byte("no key"), Time: 40}, 1, batchBytes)
+	b.add(&router.EgressRecord{Key: []byte("tombstone"), Time: 60}, 2, batchBytes)
+	b.close(compressor, attrTransactional)
 	b.seal(producer{7, 3}, 11)
 	return bytes.Clone(b.sent)
 }
@@ -70,9 +71,9 @@ func TestRecordBoundIsNeverTooSmall(t *testing.T) {
 	} {
 		var b batch
 		b.reset()
-		b.add(&router.EgressRecord{}, 0)
+		b.add(&router.EgressRecord{}, 0, math.MaxInt)
 		before := len(b.plain)
-		b.add(&r, 1)
+		b.add(&r, 1, math.MaxInt)
 		if size := len(b.plain) - before; size > recordBound(&r) {
 			t.Errorf("record takes %d bytes, bound is %d", size, recordBound(&r))
 		}

@@ -126,7 +126,7 @@ func (l *Lane) stage(ctx context.Context, number uint64, outbox [][]byte) error 
 			codec = t.codec
 		}
 		for _, b := range p.batches[:p.used] {
-			b.close(l.e.compressors[codec])
+			b.close(l.e.compressors[codec], attrTransactional)
 		}
 	}
 	return nil
@@ -183,14 +183,16 @@ func (l *Lane) part(key partitionKey) *outPart {
 }
 
 func (p *outPart) add(r *router.EgressRecord, index int32, limit int) {
-	if p.used == 0 || len(p.batches[p.used-1].plain)+recordBound(r) > limit {
-		if p.used == len(p.batches) {
-			p.batches = append(p.batches, &batch{})
-		}
-		p.batches[p.used].reset()
-		p.used++
+	if p.used > 0 && p.batches[p.used-1].add(r, index, limit) {
+		return
 	}
-	p.batches[p.used-1].add(r, index)
+	if p.used == len(p.batches) {
+		p.batches = append(p.batches, &batch{})
+	}
+	b := p.batches[p.used]
+	b.reset()
+	b.add(r, index, limit)
+	p.used++
 }
 
 // release gives up the batches of an outbox.
@@ -198,7 +200,7 @@ func (p *outPart) release() {
 	p.used, p.sent = 0, 0
 	clear(p.batches[min(len(p.batches), 1):])
 	p.batches = p.batches[:min(len(p.batches), 1)]
-	if len(p.batches) > 0 && cap(p.batches[0].plain) > keptBatchBytes {
+	if len(p.batches) > 0 && (p.batches[0].lent || cap(p.batches[0].plain) > keptBatchBytes) {
 		p.batches = p.batches[:0]
 	}
 }
@@ -399,6 +401,9 @@ func (r *produceRequest) add(t *topic, p *outPart, b *batch) {
 // errors: one that does not heal before one that does.
 func (l *Lane) acknowledge(r *produceRequest, a answer) error {
 	if a.err != nil {
+		for _, p := range r.parts {
+			p.batches[p.sent].unanswered()
+		}
 		return fmt.Errorf("produce: %w", a.err)
 	}
 	var soft, hard error
