@@ -3,11 +3,13 @@ package jobmanager
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/internal/failpoint"
+	"github.com/weir-run/weir/internal/planted"
 	"github.com/weir-run/weir/runtime/internal/wire"
 	"github.com/weir-run/weir/statestore/checkpoint"
 )
@@ -93,7 +95,7 @@ func (j *master) epochCommitted(ctx context.Context, e *openEpoch) {
 		j.finishChange(c.view(j.manifest.Number, !c.swap), nil)
 	}
 	j.startFold()
-	if j.sinceSweep++; j.sinceSweep >= sweepEvery {
+	if j.sinceSweep++; j.sinceSweep >= planted.Limit(sweepEvery, 6) {
 		j.sweep(ctx)
 	}
 }
@@ -113,12 +115,11 @@ func (j *master) startFold() {
 		return
 	}
 	j.foldStarted, j.merging = j.manifest.Number, merge
-	for w := range j.workers {
+	for _, w := range slices.Sorted(maps.Keys(j.workers))[:1] {
 		j.manager.endpoint.Send(w, &wire.Fold{
 			Attempt: j.attempt, Name: fmt.Sprintf("%sbase/%d-%d-%d", filesPrefix(j.record.UID), j.term, j.attempt.Attempt, j.manifest.Number),
 			Bases: j.manifest.Bases, Deltas: j.folding, Groups: j.manifest.KeyGroups, Merge: merge,
 		})
-		return
 	}
 }
 

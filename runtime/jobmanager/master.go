@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -225,9 +227,9 @@ func (j *master) granted(places []string) {
 	v := j.version()
 	lanes := orphans(j.manifest, v.Job.Parallelism, clustersOf(&v.Job))
 	j.phase, j.waitingFor = deploying, ""
-	for place, tasks := range j.workers {
+	for _, place := range slices.Sorted(maps.Keys(j.workers)) {
 		j.manager.endpoint.Send(place, &wire.Deploy{
-			Attempt: j.attempt, Version: v.Version, Tasks: tasks, Prefix: filesPrefix(j.record.UID), Term: j.term, Manifest: j.manifest, Orphans: lanes, Divert: j.diverting,
+			Attempt: j.attempt, Version: v.Version, Tasks: j.workers[place], Prefix: filesPrefix(j.record.UID), Term: j.term, Manifest: j.manifest, Orphans: lanes, Divert: j.diverting,
 		})
 		lanes = nil
 	}

@@ -23,7 +23,7 @@ const (
 	DefaultSlots = 64
 )
 
-// Config is what a Manager is made of. Every field but Slots is required.
+// Config is what a Manager is made of. Every field but Slots and Link is required.
 type Config struct {
 	Slots   int // tasks that may run here; 0 is DefaultSlots
 	Storage checkpoint.Storage
@@ -32,6 +32,9 @@ type Config struct {
 	Egress  func(*EgressRequest) (router.Egress, error)
 	Modules func(context.Context, *functions.Module) (Module, error)
 	Log     *slog.Logger
+	// Link is where task from puts its frames for task to, whose inbox is given when it runs here (and to every task its
+	// own); nil is that inbox itself. For simulation.
+	Link func(attempt wire.Attempt, from, to int, inbox *wire.Inbox[[]byte]) *wire.Inbox[[]byte]
 }
 
 // IngressRequest asks for the part of an ingress that one task reads.

@@ -119,7 +119,10 @@ func (w *worker) makeTasks(numbers []int) error {
 	}
 	for _, t := range w.local {
 		for i := range t.out {
-			t.out[i] = outbound{inbox: w.inboxes[i], credit: windowBytes}
+			t.out[i] = outbound{inbox: w.inboxes[i], credit: window()}
+			if w.config.Link != nil {
+				t.out[i].inbox = w.config.Link(w.attempt, t.id, i, w.inboxes[i])
+			}
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/internal/planted"
 	"github.com/weir-run/weir/statestore"
 )
 
@@ -27,6 +28,9 @@ const (
 	restShare = 3
 )
 
+// deltasLimit is maxDeltas, but for builds whose short runs are to reach it.
+func deltasLimit() int { return planted.Limit(maxDeltas, 4) }
+
 func lengths(refs []FileRef) (sum int64) {
 	for _, ref := range refs {
 		sum += ref.Length
@@ -38,17 +42,17 @@ func lengths(refs []FileRef) (sum int64) {
 // they are too many and the bases are small.
 func FoldNeeded(m *Manifest) bool {
 	base := lengths(m.Bases)
-	return lengths(m.Deltas) > max(base/2, foldFloorBytes) || len(m.Deltas) > maxDeltas && base <= smallBaseBytes
+	return lengths(m.Deltas) > max(base/2, foldFloorBytes) || len(m.Deltas) > deltasLimit() && base <= int64(planted.Limit(smallBaseBytes, 1<<10))
 }
 
 // MergeNeeded returns the latest of m's deltas, in their order, to be joined into one by MergeFiles; nil while a
 // manifest names few enough. The bases stay: at 100 epochs a second folding them all the time would cost more than
 // everything else.
 func MergeNeeded(m *Manifest) []FileRef {
-	if len(m.Deltas) <= maxDeltas {
+	if len(m.Deltas) <= deltasLimit() {
 		return nil
 	}
-	from, sum := len(m.Deltas)-maxDeltas/2, int64(0)
+	from, sum := len(m.Deltas)-deltasLimit()/2, int64(0)
 	sum = lengths(m.Deltas[from:])
 	for from > 0 && m.Deltas[from-1].Length <= mergeShare*sum {
 		from--

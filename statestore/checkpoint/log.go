@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -254,6 +255,7 @@ func (l *Log) leftover() []string {
 	for name := range l.doomed {
 		names = append(names, name)
 	}
+	slices.Sort(names)
 	return names
 }
 

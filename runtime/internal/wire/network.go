@@ -7,6 +7,10 @@ import (
 
 // Network is the in-memory transport: endpoints by name in one process.
 type Network struct {
+	// Carry, when set before use, takes the place of immediate delivery: it is told of every message as it is sent, and
+	// calls deliver, from any goroutine, when the message is to arrive; never, when it is lost. For simulation.
+	Carry func(from, to string, message Message, deliver func())
+
 	mu        sync.Mutex // guards endpoints; a leaf
 	endpoints map[string]*Endpoint
 }
@@ -45,9 +49,15 @@ func (e *Endpoint) Send(to string, message Message) {
 	e.net.mu.Lock()
 	target := e.net.endpoints[to]
 	e.net.mu.Unlock()
-	if target != nil {
-		target.inbox.Put(Delivery{From: e.name, Body: Encode(message)})
+	if target == nil {
+		return
 	}
+	delivery := Delivery{From: e.name, Body: Encode(message)}
+	if e.net.Carry != nil {
+		e.net.Carry(e.name, to, message, func() { target.inbox.Put(delivery) })
+		return
+	}
+	target.inbox.Put(delivery)
 }
 
 // Ready has a token when Receive may return something.
