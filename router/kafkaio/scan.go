@@ -3,7 +3,6 @@ package kafkaio
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -72,11 +71,7 @@ func scanOnce(ctx context.Context, e *Egress, cl *kgo.Client, key partitionKey, 
 
 // walk visits the committed batches in the bytes of a fetch, and returns the offset after the last one.
 func walk(b []byte, aborted []kmsg.FetchResponseTopicPartitionAbortedTransaction, at, end int64, visit func(*batchView) error) (int64, error) {
-	aborted = slices.Clone(aborted)
-	slices.SortFunc(aborted, func(a, b kmsg.FetchResponseTopicPartitionAbortedTransaction) int {
-		return int(a.FirstOffset - b.FirstOffset)
-	})
-	void := map[int64]bool{} // producers inside of an aborted transaction
+	hidden := newAborts(aborted)
 	var v batchView
 	for at < end {
 		n, err := parseBatch(b, &v)
@@ -87,13 +82,7 @@ func walk(b []byte, aborted []kmsg.FetchResponseTopicPartitionAbortedTransaction
 			break
 		}
 		b = b[n:]
-		for len(aborted) > 0 && aborted[0].FirstOffset < v.next {
-			void[aborted[0].ProducerID] = true
-			aborted = aborted[1:]
-		}
-		if v.control() {
-			delete(void, v.producer.id)
-		} else if v.base < end && v.next > at && !(v.transactional() && void[v.producer.id]) {
+		if !hidden.hides(&v) && v.base < end && v.next > at {
 			if err := visit(&v); err != nil {
 				return at, err
 			}
