@@ -51,6 +51,16 @@ type openEpoch struct {
 	since   time.Time
 }
 
+// idle says that nothing is left to do in the job: every ingress was done at the seal, and no message waited anywhere.
+func (e *openEpoch) idle() bool {
+	for _, ack := range e.acks {
+		if !ack.Idle {
+			return false
+		}
+	}
+	return true
+}
+
 // ask is an epoch that somebody wants in any case: to switch to a version, or to stop.
 type ask struct {
 	version int

@@ -94,6 +94,9 @@ func (j *master) epochCommitted(ctx context.Context, e *openEpoch) {
 	if c := j.change; c != nil && (!c.swap && j.state == Running || c.swap && e.ask.version == c.version) {
 		j.finishChange(c.view(j.manifest.Number, !c.swap), nil)
 	}
+	if e.idle() {
+		j.inbox.Put(j.finishIdle) // behind what this commit lets out
+	}
 	j.startFold()
 	if j.sinceSweep++; j.sinceSweep >= planted.Limit(sweepEvery, 6) {
 		j.sweep(ctx)

@@ -68,6 +68,16 @@ func (j *master) end(ctx context.Context, to desired) error {
 	return j.settleDown(ctx)
 }
 
+// finishIdle ends a job whose bounded ingresses are done, once an epoch has proved that nothing is left: as a stop does, so
+// that a crash on the way finds what is wanted in the record, and requests that came meanwhile are in the final epoch.
+func (j *master) finishIdle(ctx context.Context) error {
+	if j.phase != running || j.record.Desired != wantRunning || j.afterFinal != nil || j.drained != nil {
+		return nil // it ends or restarts already; a restart proves it anew
+	}
+	j.note("ended", "every ingress is read up to its end, and nothing waits")
+	return j.end(ctx, wantFinished)
+}
+
 // endRunning is what an attempt does that is to be the last.
 func (j *master) endRunning(ctx context.Context) error {
 	if j.record.Desired != wantCanceled {

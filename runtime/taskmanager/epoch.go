@@ -44,7 +44,7 @@ func (w *worker) collect(ctx context.Context, s *snapshot) error {
 		return nil
 	}
 	e.carried, w.carried = w.carried, nil
-	ack := &wire.Acknowledge{Attempt: w.attempt, Trigger: e.trigger, Lanes: w.laneOutputs(e)}
+	ack := &wire.Acknowledge{Attempt: w.attempt, Trigger: e.trigger, Lanes: w.laneOutputs(e), Idle: e.idle()}
 	var err error
 	if ack.File, ack.Deltas, ack.Cost, err = w.write(ctx, e); err != nil {
 		ack.Error = err.Error()

@@ -14,6 +14,7 @@ type snapshot struct {
 	task      int
 	trigger   uint64
 	final     bool
+	done      bool // the ingresses are done
 	positions []router.Position
 	unsettled []string // ingresses some of whose starts are not known
 	delta     statestore.Sealed
@@ -43,7 +44,7 @@ func (t *task) seal(barrier wire.Barrier) {
 	}
 	positions, unsettled := t.positions()
 	t.sealed = &snapshot{
-		task: t.id, trigger: barrier.Trigger, final: barrier.Final, positions: positions, unsettled: unsettled,
+		task: t.id, trigger: barrier.Trigger, final: barrier.Final, done: t.ingressesDone(), positions: positions, unsettled: unsettled,
 		delta:    t.state.Seal(),
 		mailbox:  append(t.retries.capture(), t.mailbox.capture()...),
 		queued:   t.captureQueued(),

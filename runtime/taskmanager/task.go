@@ -73,6 +73,7 @@ type task struct {
 	wanted      bool // the JobManager knows that something changed
 	urgent      bool // and that something waits
 	dirty       bool // something changed since the last seal
+	done        bool // the ingresses are done, and an epoch will say so
 	waiting     bool // something waits for the commit point
 	stopped     bool // a final barrier has passed
 	worked      bool // this turn of the loop did something
@@ -132,6 +133,7 @@ func (t *task) turn() error {
 	}
 	t.wakeRetries()
 	t.settle()
+	t.noticeEnd()
 	if t.hasRoom() {
 		for i := range t.ingresses {
 			if err := t.poll(&t.ingresses[i]); err != nil {

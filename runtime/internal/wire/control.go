@@ -123,9 +123,10 @@ type (
 		Attempt
 		Trigger uint64             `json:"trigger"`
 		File    checkpoint.FileRef `json:"file"`
-		Deltas  bool               `json:"deltas"` // the file holds state changes
-		Lanes   []LaneOutput       `json:"lanes"`  // one for every lane of this TaskManager
-		Cost    time.Duration      `json:"cost"`   // CPU time that the epoch took here
+		Deltas  bool               `json:"deltas"`         // the file holds state changes
+		Lanes   []LaneOutput       `json:"lanes"`          // one for every lane of this TaskManager
+		Cost    time.Duration      `json:"cost"`           // CPU time that the epoch took here
+		Idle    bool               `json:"idle,omitempty"` // every ingress of these tasks is done, and the file holds no message
 		Error   string             `json:"error,omitempty"`
 	}
 	Published struct {
