@@ -87,9 +87,12 @@ func (p *process) run(ctx context.Context) error {
 // close gives back everything that openProcess took. It is called once, after run or instead of it.
 func (p *process) close() error {
 	var errs []error
+	// Run has closed the listeners already when it was called.
 	if p.control != nil {
-		// Run has closed the listener already when it was called.
 		_ = p.control.Close()
+	}
+	if p.dataPlane != nil {
+		_ = p.dataPlane.Close()
 	}
 	if p.node != nil && p.node.Close != nil {
 		errs = append(errs, p.node.Close())

@@ -119,6 +119,9 @@ func checkAddress(cfg Config) error {
 // Addr is the address that is bound.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
+// Close gives the port back, of a server that is not run. Run does so itself.
+func (s *Server) Close() error { return s.listener.Close() }
+
 // Run serves until ctx is done. It then accepts nothing more, waits for the calls in flight, and returns nil; calls that
 // are not committed within drainTimeout are answered with 503. An error of the listener ends it too.
 func (s *Server) Run(ctx context.Context) error {

@@ -440,6 +440,24 @@ func FuzzPath(f *testing.F) {
 }
 
 // BenchmarkInvoke is a whole request over a kept connection, with a dispatch that answers at once: what HTTP costs.
+func TestCloseGivesThePortOfAServerThatNeverRanBack(t *testing.T) {
+	never := func(context.Context, *router.Call) (router.Answer, error) { return router.Answer{}, nil }
+	first, err := httpio.New(httpio.Config{Address: "127.0.0.1:0"}, never)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := httpio.New(httpio.Config{Address: first.Addr().String()}, never)
+	if err != nil {
+		t.Fatalf("the port is still taken: %v", err)
+	}
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func BenchmarkInvoke(b *testing.B) {
 	address, _ := start(b, httpio.Config{}, func(context.Context, *router.Call) (router.Answer, error) {
 		return router.Answer{Status: 200, Body: []byte("42"), Epoch: 7}, nil
