@@ -26,9 +26,12 @@ var libraries = []home{
 	{"github.com/fsnotify/fsnotify", []string{"cmd/weir"}, false},
 	{"github.com/redis/go-redis/v9", nil, false},
 	{"github.com/klauspost/compress", []string{"router/kafkaio", "statestore/checkpoint"}, false},
-	{"go.opentelemetry.io/otel", []string{"cmd/weir", "deploy", "functions/...", "router/...", "runtime/..."}, false}, // the API: each package's metrics.go
-	{"go.opentelemetry.io/otel/sdk", []string{"cmd/weir"}, false},
+	{"go.opentelemetry.io/otel", []string{"cmd/weir", "deploy", "functions/...", "router/...", "runtime/...", "internal/telemetry/..."}, true}, // the API: each package's metrics.go
+	{"go.opentelemetry.io/otel/sdk", []string{"cmd/weir"}, true},
 	{"go.opentelemetry.io/otel/exporters", []string{"cmd/weir"}, false},
+	{"go.opentelemetry.io/proto/otlp", nil, true},
+	{"google.golang.org/protobuf", nil, true},              // tests that read what is exported
+	{"github.com/prometheus", []string{"cmd/weir"}, false}, // the way from the SDK to /metrics
 	{"golang.org/x/sync", []string{"cmd/...", "deploy/...", "functions/...", "internal/...", "router/...", "runtime/...", "statestore/..."}, true},
 	{"golang.org/x/sys", []string{"cmd/weir", "functions/wasm", "statestore/...", "internal/..."}, false},
 	{"golang.org/x/term", []string{"cmd/weir"}, false},

@@ -175,6 +175,9 @@ func (t *task) call(module int, b *batch) error {
 	t.stats.invocations.Add(uint64(b.n))
 	t.sequence++
 	out, err := t.invokers[module].Call(b.encoder.Bytes(), t.now, t.seed())
+	if t.meter != nil {
+		t.meter.called(t, module, b)
+	}
 	if err == nil {
 		err = b.result.Open(out, b.groupN, b.encoder.Counts())
 	}

@@ -192,7 +192,7 @@ func (w *worker) outbox(e *epoch, p *publisher) [][]byte {
 }
 
 // complete lets the effects of a committed epoch out: replies, outboxes, consumer group offsets.
-func (w *worker) complete(c *wire.Complete) error {
+func (w *worker) complete(ctx context.Context, c *wire.Complete) error {
 	e := w.epoch(c.Trigger)
 	if e == nil {
 		return fmt.Errorf("epoch of trigger %d is complete but unknown here", c.Trigger)
@@ -211,6 +211,7 @@ func (w *worker) complete(c *wire.Complete) error {
 				w.manager.front.answer(s.replies[i].correlation, s.replies[i].answer)
 			}
 			w.latency.add(s.samples)
+			w.manager.instruments.arrived(ctx, w, s.samples)
 			s.delta.Release()
 		}
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-run/weir/functions"
@@ -23,7 +25,7 @@ const (
 	DefaultSlots = 64
 )
 
-// Config is what a Manager is made of. Every field but Slots and Link is required.
+// Config is what a Manager is made of. Every field but Slots, Link and Meter is required.
 type Config struct {
 	Slots   int // tasks that may run here; 0 is DefaultSlots
 	Storage checkpoint.Storage
@@ -34,7 +36,8 @@ type Config struct {
 	Log     *slog.Logger
 	// Link is where task from puts its frames for task to, whose inbox is given when it runs here (and to every task its
 	// own); nil is that inbox itself. For simulation.
-	Link func(attempt wire.Attempt, from, to int, inbox *wire.Inbox[[]byte]) *wire.Inbox[[]byte]
+	Link  func(attempt wire.Attempt, from, to int, inbox *wire.Inbox[[]byte]) *wire.Inbox[[]byte]
+	Meter metric.Meter // takes Metrics; nil measures nothing, at no cost
 }
 
 // IngressRequest asks for the part of an ingress that one task reads.
@@ -65,13 +68,15 @@ const (
 
 // Manager is the TaskManager role: it carries out what the JobManager says.
 type Manager struct {
-	config   Config
-	endpoint *wire.Endpoint
-	front    *front
-	log      *slog.Logger
-	workers  map[wire.Attempt]*worker
-	ended    *wire.Inbox[*worker]
-	group    *errgroup.Group
+	config      Config
+	endpoint    *wire.Endpoint
+	front       *front
+	log         *slog.Logger
+	instruments *instruments  // nil without a Meter
+	stale       atomic.Uint64 // control messages dropped
+	workers     map[wire.Attempt]*worker
+	ended       *wire.Inbox[*worker]
+	group       *errgroup.Group
 }
 
 // New makes a Manager on its endpoint; nothing runs before Run.
@@ -79,10 +84,14 @@ func New(endpoint *wire.Endpoint, config Config) *Manager {
 	if config.Slots == 0 {
 		config.Slots = DefaultSlots
 	}
-	return &Manager{
+	m := &Manager{
 		config: config, endpoint: endpoint, front: newFront(), log: config.Log,
 		workers: map[wire.Attempt]*worker{}, ended: wire.NewInbox[*worker](nil),
 	}
+	if config.Meter != nil {
+		m.instruments = newInstruments(m, config.Meter)
+	}
+	return m
 }
 
 // Run serves until ctx is done, then ends every task.
@@ -159,6 +168,7 @@ func (m *Manager) handle(ctx context.Context, message wire.Message) error {
 func (m *Manager) pass(attempt wire.Attempt, message wire.Message) bool {
 	w := m.workers[attempt]
 	if w == nil {
+		m.stale.Add(1)
 		m.log.Debug("stale message dropped", "job", attempt.Job, "attempt", attempt.Attempt)
 		return false
 	}

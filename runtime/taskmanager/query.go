@@ -151,4 +151,5 @@ func (t *task) observe() {
 	s := t.state.Stats()
 	t.stats.keys.Store(s.Keys)
 	t.stats.stateBytes.Store(s.Bytes)
+	t.meter.sealed(t)
 }

@@ -104,6 +104,7 @@ func (t *task) wakeRetries() {
 // fail decides what becomes of a message whose invocation failed: another attempt later, or the dead-letter topic.
 func (t *task) fail(m *functions.Message, cause string) error {
 	t.stats.failures.Add(1)
+	t.meter.failed(t, m.Target)
 	function := &t.program.functions[m.Target]
 	m.Attempts++
 	if int(m.Attempts) < function.retry.Attempts {

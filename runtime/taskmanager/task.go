@@ -79,6 +79,7 @@ type task struct {
 	worked      bool // this turn of the loop did something
 	now         int64
 	stats       *taskStats
+	meter       *meter // nil: nothing is measured
 }
 
 // taskStats is written by the task and read by anyone.
@@ -100,6 +101,7 @@ type command struct {
 func (t *task) run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	t.meter.begin(ctx, t)
 	for ctx.Err() == nil {
 		t.worked = false
 		t.now = time.Now().UnixMilli()
@@ -113,11 +115,13 @@ func (t *task) run(ctx context.Context) error {
 			continue
 		}
 		timer.Reset(t.retries.wait(t.now))
+		t.meter.rest(t.hasRoom())
 		select {
 		case <-t.wake:
 		case <-timer.C:
 		case <-ctx.Done():
 		}
+		t.meter.resume()
 	}
 	return nil
 }
@@ -152,6 +156,7 @@ func (t *task) turn() error {
 		}
 	}
 	t.stats.held.Store(int64(t.mailbox.bytes + t.retries.bytes + t.queuedBytes + t.outboxes.bytes + t.unacked.bytes))
+	t.meter.publish()
 	t.tell()
 	return nil
 }

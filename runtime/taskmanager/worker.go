@@ -147,7 +147,7 @@ func (w *worker) handle(ctx context.Context, group *errgroup.Group, m wire.Messa
 			t.commands.Put(command{barrier: wire.Barrier{Trigger: c.Trigger, Switch: c.Switch, Final: c.Final}})
 		}
 	case *wire.Complete:
-		return w.complete(c)
+		return w.complete(ctx, c)
 	case *wire.Abort:
 		w.abort(c.Trigger)
 	case *wire.Fold:
@@ -173,6 +173,7 @@ func (w *worker) start(ctx context.Context, group *errgroup.Group) {
 	}
 	tasks := append([]*task(nil), w.local...)
 	w.running.Store(&tasks)
+	w.manager.instruments.enter(w)
 	w.manager.front.open(w, w.program)
 }
 
@@ -322,6 +323,7 @@ func (w *worker) fold(ctx context.Context, c *wire.Fold) {
 
 // close frees what the attempt holds; its goroutines have ended.
 func (w *worker) close() {
+	w.manager.instruments.leave(w)
 	w.inboxClose()
 	w.closing = true
 	for _, event := range w.events.Take(nil) {
