@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/functions/wasm"
 	"github.com/weir-run/weir/runtime/taskmanager"
@@ -23,7 +25,9 @@ type moduleCache struct {
 	engine *wasm.Engine
 	read   func(digest string) ([]byte, error)
 
-	mu     sync.Mutex // guards loaded; held while a module loads, so that it is loaded once
+	loading singleflight.Group // by key: a module is loaded once, and others do not wait for it
+
+	mu     sync.Mutex // guards loaded
 	loaded []*loadedModule
 }
 
@@ -41,21 +45,56 @@ type moduleKey struct {
 // load is the taskmanager's way to a module.
 func (c *moduleCache) load(ctx context.Context, m *functions.Module) (taskmanager.Module, error) {
 	key := moduleKey{digest: m.Digest, limits: wasm.Limits{Memory: m.Memory, Fuel: wasm.FuelFor(m.Time)}}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, l := range c.loaded {
-		if l.key == key {
-			l.users++
-			return &usedModule{cache: c, loaded: l}, nil
+	for {
+		if used := c.use(key); used != nil {
+			return used, nil
+		}
+		// Who came first may give up, and those who wait with it do not.
+		shared := context.WithoutCancel(ctx)
+		_, err, _ := c.loading.Do(fmt.Sprint(key), func() (any, error) {
+			if c.holds(key) { // loaded since it was looked for
+				return nil, nil
+			}
+			module, err := c.engine.Load(shared, m.Digest, func() ([]byte, error) { return c.read(m.Digest) }, key.limits)
+			if err != nil {
+				return nil, err
+			}
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.loaded = append(c.loaded, &loadedModule{key: key, module: module})
+			return nil, nil
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
-	module, err := c.engine.Load(ctx, m.Digest, func() ([]byte, error) { return c.read(m.Digest) }, key.limits)
-	if err != nil {
-		return nil, err
+}
+
+// use takes a module that is loaded, or returns nil.
+func (c *moduleCache) use(key moduleKey) taskmanager.Module {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.find(key)
+	if l == nil {
+		return nil
 	}
-	l := &loadedModule{key: key, module: module, users: 1}
-	c.loaded = append(c.loaded, l)
-	return &usedModule{cache: c, loaded: l}, nil
+	l.users++
+	return &usedModule{cache: c, loaded: l}
+}
+
+func (c *moduleCache) holds(key moduleKey) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.find(key) != nil
+}
+
+// find is called with the lock held.
+func (c *moduleCache) find(key moduleKey) *loadedModule {
+	at := slices.IndexFunc(c.loaded, func(l *loadedModule) bool { return l.key == key })
+	if at < 0 {
+		return nil
+	}
+	return c.loaded[at]
 }
 
 func (c *moduleCache) giveBack(l *loadedModule) {
