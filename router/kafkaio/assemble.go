@@ -92,6 +92,23 @@ func (b *batch) add(r *router.EgressRecord, index int32, limit int) bool {
 	return true
 }
 
+// addBody is add for a record whose key, value and headers are encoded already.
+func (b *batch) addBody(at int64, body []byte, index int32, limit int) bool {
+	if b.count == 0 {
+		b.first, b.latest = at, at
+	}
+	size := 1 + varintSize(at-b.first) + varintSize(int64(b.count)) + len(body)
+	if len(b.plain)+varintSize(int64(size))+size > limit && b.count > 0 {
+		return false
+	}
+	b.plain = append(binary.AppendVarint(b.plain, int64(size)), 0) // no attributes
+	b.plain = binary.AppendVarint(b.plain, at-b.first)
+	b.plain = binary.AppendVarint(b.plain, int64(b.count))
+	b.plain = append(b.plain, body...)
+	b.took(at, index)
+	return true
+}
+
 func (b *batch) took(at int64, index int32) {
 	b.latest = max(b.latest, at)
 	b.index = append(b.index, index)

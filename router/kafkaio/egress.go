@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/router"
@@ -73,10 +74,11 @@ type Egress struct {
 	looking chan struct{} // capacity 1: held by who looks
 	rounds  int           // guarded by looking
 
-	mu      sync.Mutex // guards the fields below
-	extra   map[string]bool
-	senders map[string]*kgo.Client // at-least-once, by codec
-	closed  bool
+	sender *sender // at-least-once
+
+	mu       sync.Mutex // guards the fields below
+	extra    map[string]bool
+	refusals map[string]error // topics that the last look was not allowed to see
 }
 
 // OpenEgress checks cfg and makes an egress. It connects when it is first used.
@@ -89,8 +91,9 @@ func OpenEgress(cfg EgressConfig) (*Egress, error) {
 	}
 	e := &Egress{
 		cfg: cfg, declared: map[string]EgressTopic{}, compressors: map[string]kgo.Compressor{}, watch: newWatch(cfg.Log),
-		looking: make(chan struct{}, 1), extra: map[string]bool{}, senders: map[string]*kgo.Client{},
+		looking: make(chan struct{}, 1), extra: map[string]bool{},
 	}
+	e.sender = newSender(e)
 	for _, t := range cfg.Topics {
 		codec, err := codecNamed(t.Compression)
 		if err != nil {
@@ -129,8 +132,19 @@ func codecNamed(name string) (kgo.CompressionCodec, error) {
 	return kgo.CompressionCodec{}, fmt.Errorf("compression %q is none of none, gzip, snappy, lz4, zstd", name)
 }
 
-// Run implements router.Egress.
+// Run implements router.Egress. What was sent at least once and is not acknowledged when it returns waits for Close.
 func (e *Egress) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return e.refresh(ctx) })
+	group.Go(func() error { return e.sender.run(ctx) })
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("egress %s: %w", e.cfg.Cluster.Address, err)
+	}
+	return nil
+}
+
+// refresh looks at the topics now and then.
+func (e *Egress) refresh(ctx context.Context) error {
 	for failures := 0; ; {
 		wait := router.DiscoveryInterval
 		if err := e.look(ctx); err != nil {
@@ -138,7 +152,7 @@ func (e *Egress) Run(ctx context.Context) error {
 				return nil
 			}
 			if isAuth(err) {
-				return fmt.Errorf("egress %s: %w", e.cfg.Cluster.Address, authError(err))
+				return authError(err)
 			}
 			failures++
 			wait = backoff(failures + 5)
@@ -150,7 +164,7 @@ func (e *Egress) Run(ctx context.Context) error {
 		case <-t.C:
 		case err := <-e.watch.refused:
 			t.Stop()
-			return fmt.Errorf("egress %s: %w", e.cfg.Cluster.Address, err)
+			return err
 		case <-ctx.Done():
 			t.Stop()
 			return nil
@@ -179,13 +193,7 @@ func (e *Egress) Check(r *router.EgressRecord) error {
 
 // Close implements router.Egress.
 func (e *Egress) Close() error {
-	e.mu.Lock()
-	e.closed = true
-	senders := slices.Collect(maps.Values(e.senders))
-	e.mu.Unlock()
-	for _, cl := range senders {
-		cl.Close()
-	}
+	e.sender.close()
 	e.cl.Close()
 	return nil
 }
@@ -196,6 +204,13 @@ func (e *Egress) known(name string) *topic {
 		return (*m)[name]
 	}
 	return nil
+}
+
+// denied is why a topic is not known, when this identity may not see it.
+func (e *Egress) denied(name string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.refusals[name]
 }
 
 // want makes look ask for a topic that is not declared: an older version of the job wrote to it.
@@ -250,7 +265,7 @@ func (e *Egress) look(ctx context.Context) error {
 
 // learn replaces what is known by what the metadata says. A topic whose answer is an error that heals keeps its entry.
 func (e *Egress) learn(ctx context.Context, topics map[string]seen) {
-	before, after := e.topics.Load(), map[string]*topic{}
+	before, after, refusals := e.topics.Load(), map[string]*topic{}, map[string]error{}
 	var unsized []string
 	for name, s := range topics {
 		var old *topic
@@ -260,6 +275,9 @@ func (e *Egress) learn(ctx context.Context, topics map[string]seen) {
 		if s.err != nil {
 			if old != nil && !errors.Is(s.err, kerr.UnknownTopicOrPartition) && !isAuth(s.err) {
 				after[name] = old
+			}
+			if isAuth(s.err) {
+				refusals[name] = s.err
 			}
 			continue
 		}
@@ -285,5 +303,8 @@ func (e *Egress) learn(ctx context.Context, topics map[string]seen) {
 			}
 		}
 	}
+	e.mu.Lock()
+	e.refusals = refusals
+	e.mu.Unlock()
 	e.topics.Store(&after)
 }

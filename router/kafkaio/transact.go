@@ -382,19 +382,9 @@ func (l *Lane) requests() []*produceRequest {
 }
 
 func (r *produceRequest) add(t *topic, p *outPart, b *batch) {
-	part := kmsg.NewProduceRequestTopicPartition()
-	part.Partition, part.Records = p.id, b.sent
 	r.parts = append(r.parts, p)
 	r.bytes += len(b.sent)
-	for n := range r.req.Topics {
-		if r.req.Topics[n].Topic == t.name {
-			r.req.Topics[n].Partitions = append(r.req.Topics[n].Partitions, part)
-			return
-		}
-	}
-	rt := kmsg.NewProduceRequestTopic()
-	rt.Topic, rt.TopicID, rt.Partitions = t.name, t.id, []kmsg.ProduceRequestTopicPartition{part}
-	r.req.Topics = append(r.req.Topics, rt)
+	addBatch(r.req, t, p.id, b.sent)
 }
 
 // acknowledge moves the partitions of a request past what the broker has taken, and returns the gravest of the rest's
