@@ -54,6 +54,8 @@ type Backend interface {
 	Each(group functions.KeyGroup, now int64, yield func(Entry) bool) error
 	// Stats is cheap.
 	Stats() Stats
+	// State is what is kept under one state id; cheap.
+	State(state uint16) Kept
 	// Close frees everything. Sealed deltas stay readable until released.
 	Close() error
 }
@@ -68,6 +70,12 @@ type Sealed struct {
 type Block struct {
 	Group functions.KeyGroup
 	Bytes []byte
+}
+
+// Kept is what a backend holds of one state.
+type Kept struct {
+	Keys  int64
+	Bytes int64 // of keys and values, without overhead
 }
 
 // Stats is what a backend holds.

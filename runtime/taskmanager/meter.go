@@ -146,6 +146,11 @@ func (m *meter) sealed(t *task) {
 	for id := range m.counted.functions {
 		f := &m.counted.functions[id]
 		f.keys, f.bytes = 0, 0
+		for _, state := range t.program.functions[id].states {
+			kept := t.state.State(state)
+			f.keys += kept.Keys
+			f.bytes += kept.Bytes
+		}
 	}
 	m.counted.ingresses = m.counted.ingresses[:0]
 	for i := range t.ingresses {

@@ -243,9 +243,9 @@ func (t *table) delete(e *statestore.Entry) error {
 		return nil
 	}
 	p := t.at(ref)
+	t.keep(flagsOf(p), e.State, len(e.Key), len(t.value(p)), -1)
 	t.dropLarge(p)
 	setFlags(p, flagsOf(p)|flagAbsent)
-	t.live--
 	t.deleted = append(t.deleted, tag)
 	return t.record(p, e)
 }
@@ -301,6 +301,17 @@ func (b *Backend) Stats() statestore.Stats {
 		s.DeltaBytes += int64(t.written)
 	}
 	return s
+}
+
+// State counts entries that have expired until they are reclaimed.
+func (b *Backend) State(state uint16) (sum statestore.Kept) {
+	for _, t := range b.tables {
+		if t != nil && int(state) < len(t.kept) {
+			sum.Keys += t.kept[state].Keys
+			sum.Bytes += t.kept[state].Bytes
+		}
+	}
+	return sum
 }
 
 // Close frees everything but sealed blocks, which go when they are released.

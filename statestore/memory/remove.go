@@ -11,6 +11,7 @@ import (
 func (t *table) remove(at int) error {
 	slot := t.slots[at]
 	ref := uint32(slot)
+	t.keep(flagsOf(t.at(ref)), stateOf(t.at(ref)), keyLenOf(t.at(ref)), len(t.value(t.at(ref))), -1)
 	t.dropLarge(t.at(ref))
 	if flagsOf(t.at(ref))&flagShared != 0 {
 		if err := t.inherit(uint32(slot>>32), ref); err != nil {
@@ -20,9 +21,6 @@ func (t *table) remove(at int) error {
 	p := t.at(ref)
 	if flagsOf(p)&flagExpires != 0 {
 		t.expiring--
-	}
-	if flagsOf(p)&flagAbsent == 0 {
-		t.live--
 	}
 	t.slab.put(ref, sizeOf(p))
 	t.index.remove(at)

@@ -26,7 +26,8 @@ type table struct {
 	group    functions.KeyGroup
 	seed     *maphash.Seed // nil until chosen keys were suspected
 	live     int
-	expiring int // entries with an expiry, absent ones included
+	kept     []statestore.Kept // of live entries, by state
+	expiring int               // entries with an expiry, absent ones included
 	hand     int
 	large    [][]byte
 	spare    []uint32 // unused numbers of large values
@@ -117,6 +118,19 @@ func (t *table) put(e *statestore.Entry) ([]byte, error) {
 	return t.update(at, ref, e)
 }
 
+// keep counts an entry in or out, by its flags: absent ones are not counted.
+func (t *table) keep(flags, state uint16, keyBytes, valueBytes, sign int) {
+	if flags&flagAbsent != 0 {
+		return
+	}
+	if missing := int(state) + 1 - len(t.kept); missing > 0 {
+		t.kept = append(t.kept, make([]statestore.Kept, missing)...)
+	}
+	t.live += sign
+	t.kept[state].Keys += int64(sign)
+	t.kept[state].Bytes += int64(sign * (keyBytes + valueBytes))
+}
+
 // overwrite replaces a plain value by one of the same size, if it is that.
 func (t *table) overwrite(p []byte, e *statestore.Entry) bool {
 	if flagsOf(p)&(flagExpires|flagLarge|flagAbsent) != 0 || e.Expires != 0 || valueLenOf(p) != len(e.Value) {
@@ -129,8 +143,9 @@ func (t *table) overwrite(p []byte, e *statestore.Entry) bool {
 // update gives an entry another value, in place if its class stays.
 func (t *table) update(at int, ref uint32, e *statestore.Entry) ([]byte, error) {
 	p := t.at(ref)
-	t.dropLarge(p)
 	before := flagsOf(p)
+	t.keep(before, e.State, len(e.Key), len(t.value(p)), -1)
+	t.dropLarge(p)
 	class, _ := classOf(sizeOf(p))
 	flags := before&(flagKeyRef|flagShared) | shape(e)
 	size := afterKey(p) + valueBytes(e)
@@ -150,10 +165,8 @@ func (t *table) update(at int, ref uint32, e *statestore.Entry) ([]byte, error) 
 		p = q
 	}
 	t.expiring += int(flags&flagExpires) - int(before&flagExpires)
-	if before&flagAbsent != 0 {
-		t.live++
-	}
 	setFlags(p, flags)
+	t.keep(flags, e.State, len(e.Key), len(e.Value), 1)
 	return p, t.setValue(p, e)
 }
 
@@ -251,7 +264,7 @@ func (t *table) insert(e *statestore.Entry) ([]byte, error) {
 	}
 	t.slots[at] = slotOf(tag, ref)
 	t.used++
-	t.live++
+	t.keep(flags, e.State, len(e.Key), len(e.Value), 1)
 	if e.Expires != 0 {
 		t.expiring++
 	}

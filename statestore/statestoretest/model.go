@@ -157,6 +157,27 @@ func (m *model) compare() {
 	if alive != 0 {
 		m.r.Fatalf("Each yields %d entries fewer than Read finds", alive)
 	}
+	m.compareKept()
+}
+
+// compareKept holds what the backend says it keeps against its entries, those included that have expired and are not
+// reclaimed yet.
+func (m *model) compareKept() {
+	want := map[uint16]statestore.Kept{}
+	for group := range functions.KeyGroup(2) {
+		if err := m.backend.Each(group, 0, func(e statestore.Entry) bool {
+			kept := want[e.State]
+			want[e.State] = statestore.Kept{Keys: kept.Keys + 1, Bytes: kept.Bytes + int64(len(e.Key)+len(e.Value))}
+			return true
+		}); err != nil {
+			m.r.Fatal(err)
+		}
+	}
+	for _, state := range modelStates {
+		if got := m.backend.State(state); got != want[state] {
+			m.r.Fatalf("state %d keeps %+v; its entries are %+v", state, got, want[state])
+		}
+	}
 }
 
 var _ statestore.Backend = (*Twin)(nil)

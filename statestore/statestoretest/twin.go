@@ -132,5 +132,16 @@ func (w *Twin) Stats() statestore.Stats {
 	return s
 }
 
+// State counts the entries of one state.
+func (w *Twin) State(state uint16) (sum statestore.Kept) {
+	for key, e := range w.entries {
+		if key.state == state {
+			sum.Keys++
+			sum.Bytes += int64(len(e.Key) + len(e.Value))
+		}
+	}
+	return sum
+}
+
 // Close has nothing to free.
 func (w *Twin) Close() error { return nil }
