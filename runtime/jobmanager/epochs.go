@@ -45,17 +45,23 @@ func (j *master) act(ctx context.Context, a action) ([]action, error) {
 	case trigger:
 		j.broadcast(&wire.Trigger{Attempt: j.attempt, Trigger: a.trigger, Switch: a.ask.version, Final: a.ask.final})
 	case commit:
+		started := time.Now()
 		if err := j.append(ctx, nextManifest(j.manifest, a.epoch, j.takeFold(), time.Now())); err != nil {
 			return nil, err
 		}
 		failpoint.Hit("manifest-written")
 		j.measure(a.epoch)
+		if j.manager.instruments != nil {
+			j.ledger.commit(a.epoch.acks, j.manifest)
+			j.manager.instruments.phases(ctx, j, a.epoch.acks, j.committed.Sub(started), j.committed.Sub(a.epoch.since))
+		}
 		more := j.coordinator.step(time.Now(), committed{number: j.manifest.Number})
 		j.epochCommitted(ctx, a.epoch)
 		return more, nil
 	case complete:
 		j.broadcast(&wire.Complete{Attempt: j.attempt, Trigger: a.trigger, Number: j.manifest.Number})
 	case abort:
+		j.ledger.failed++
 		j.log.Warn("checkpoint failed", "trigger", a.trigger, "err", a.reason)
 		j.note("checkpoint-failed", a.reason)
 		j.broadcast(&wire.Abort{Attempt: j.attempt, Trigger: a.trigger})

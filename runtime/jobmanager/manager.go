@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-run/weir/functions"
@@ -26,7 +28,7 @@ const resourceManager = "resourcemanager"
 // the 30 s after which orchestrators kill.
 const drainLimit = 25 * time.Second
 
-// Config is what a Manager is made of; all of it is required.
+// Config is what a Manager is made of; all of it but Meter is required.
 type Config struct {
 	Storage checkpoint.Storage
 	Cores   int // CPUs that epochs of interval auto take their share of
@@ -37,6 +39,7 @@ type Config struct {
 	// Letters reads a job's dead letters, the latest last.
 	Letters func(ctx context.Context, job *functions.Job, limit int) ([]Letter, error)
 	Log     *slog.Logger
+	Meter   metric.Meter // takes Metrics; nil measures nothing
 }
 
 // Letter is a dead letter as its topic holds it, with what a redrive needs.
@@ -48,11 +51,13 @@ type Letter struct {
 
 // Manager is the JobManager role: dispatcher of jobs, and one master for each.
 type Manager struct {
-	config     Config
-	endpoint   *wire.Endpoint
-	registry   registry
-	background errgroup.Group // sweeps
-	ready      chan struct{}  // closed when all jobs of the registry are loaded
+	config      Config
+	endpoint    *wire.Endpoint
+	registry    registry
+	background  errgroup.Group // sweeps
+	instruments *instruments   // nil without a Meter
+	stale       atomic.Uint64  // control messages dropped
+	ready       chan struct{}  // closed when all jobs of the registry are loaded
 
 	mu       sync.Mutex // guards what follows; a leaf
 	masters  map[string]*master
@@ -64,10 +69,14 @@ type Manager struct {
 
 // New makes a Manager on its endpoint; nothing runs before Run.
 func New(endpoint *wire.Endpoint, config Config) *Manager {
-	return &Manager{
+	m := &Manager{
 		config: config, endpoint: endpoint, registry: registry{storage: config.Storage}, ready: make(chan struct{}),
 		masters: map[string]*master{}, byUID: map[string]*master{}, proposal: map[string]bool{},
 	}
+	if config.Meter != nil {
+		m.instruments = newInstruments(m, config.Meter)
+	}
+	return m
 }
 
 // Run loads the jobs and serves until ctx is done. It ends at once, as a crash would: Drain comes before when there is time.
@@ -170,6 +179,7 @@ func (m *Manager) route(r wire.Received) {
 	}
 	j.inbox.Put(func(ctx context.Context) error {
 		if attempt != j.attempt {
+			m.stale.Add(1)
 			j.log.Debug("stale message dropped", "from", r.From, "attempt", attempt.Attempt)
 			return nil
 		}

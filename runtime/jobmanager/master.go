@@ -94,6 +94,7 @@ type master struct {
 	stats          *wire.Stats
 	statsAt        time.Time
 	rates          [2]float64
+	ledger         ledger
 	ended          bool
 }
 
@@ -129,6 +130,9 @@ func (j *master) run(ctx context.Context) error {
 			for _, do := range j.inbox.Take(nil) {
 				j.guard(do(ctx))
 			}
+		}
+		if j.manager.instruments != nil {
+			j.ledger.enter(j)
 		}
 	}
 	return nil

@@ -19,6 +19,7 @@ func (j *master) receive(ctx context.Context, from string, message wire.Message)
 	case *wire.Acknowledge:
 		return j.step(ctx, acked{worker: from, ack: c})
 	case *wire.Published:
+		j.manager.instruments.phase(ctx, j, "publish", time.Since(j.committed)) // a lane owes one epoch at most
 		err := j.step(ctx, published{lane: c.Lane, number: c.Number})
 		failpoint.Hit("acknowledged")
 		if j.afterPublished != nil && j.coordinator != nil && len(j.coordinator.unpublished) == 0 {

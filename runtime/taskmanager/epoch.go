@@ -46,9 +46,11 @@ func (w *worker) collect(ctx context.Context, s *snapshot) error {
 	e.carried, w.carried = w.carried, nil
 	ack := &wire.Acknowledge{Attempt: w.attempt, Trigger: e.trigger, Lanes: w.laneOutputs(e), Idle: e.idle()}
 	var err error
+	writing := time.Now()
 	if ack.File, ack.Deltas, ack.Cost, err = w.write(ctx, e); err != nil {
 		ack.Error = err.Error()
 	}
+	ack.Write = time.Since(writing)
 	failpoint.Hit("file-written")
 	for _, lane := range ack.Lanes {
 		if lane.Output {
@@ -57,6 +59,7 @@ func (w *worker) collect(ctx context.Context, s *snapshot) error {
 	}
 	for _, s := range e.snapshots {
 		ack.Cost += s.sealing
+		ack.Seal = max(ack.Seal, s.sealing)
 	}
 	w.send(ack)
 	return nil

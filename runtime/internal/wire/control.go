@@ -126,6 +126,8 @@ type (
 		Deltas  bool               `json:"deltas"`         // the file holds state changes
 		Lanes   []LaneOutput       `json:"lanes"`          // one for every lane of this TaskManager
 		Cost    time.Duration      `json:"cost"`           // CPU time that the epoch took here
+		Seal    time.Duration      `json:"seal"`           // the longest pause of a task here
+		Write   time.Duration      `json:"write"`          // until the file was durable
 		Idle    bool               `json:"idle,omitempty"` // every ingress of these tasks is done, and the file holds no message
 		Error   string             `json:"error,omitempty"`
 	}
