@@ -110,6 +110,7 @@ const (
 	TagCorrelation Tag = 4 // KindRequest and KindRead: opaque bytes that bring the answer back to who waits
 	TagIdempotency Tag = 5 // KindRequest: the Idempotency-Key
 	TagRedrive     Tag = 6 // KindRequest: a dead letter that is tried again, in place of an answer that was a failure
+	TagTrace       Tag = 7 // the trace context of a sampled message: before all others, see AppendTrace
 )
 
 // AppendExt appends one extension: u8 tag, u8 0, u16 0, u32 length, value.
