@@ -224,16 +224,18 @@ func (s *sender) look(ctx context.Context) {
 			p.stale = false
 		}
 	}
-	if err == nil && !s.lost() {
+	if s.lost(err == nil) {
+		s.stale = true
+	} else {
 		s.looks = 0
 	}
 	s.lookAfter = time.Now().Add(backoff(s.looks))
 	token(s.wake)
 }
 
-// lost counts the looks that did not find what records wait for, and gives the records up when there is no hope. It
-// says whether there is something left that is not found.
-func (s *sender) lost() bool {
+// lost says whether records wait for something that is not found. It counts the answered looks that did not find it, and
+// gives the records up when there is no hope.
+func (s *sender) lost(answered bool) bool {
 	any := false
 	for _, t := range s.topics {
 		waits, leaderless := len(t.parked) > 0, false
@@ -246,6 +248,10 @@ func (s *sender) lost() bool {
 		if !waits {
 			t.missing = 0
 			any = any || leaderless
+			continue
+		}
+		if !answered {
+			any = true
 			continue
 		}
 		err := s.e.denied(t.name)
