@@ -33,11 +33,16 @@ type Config struct {
 	Slots          int    `koanf:"slots"`           // tasks that this process runs at most
 	LogLevel       string `koanf:"log-level"`
 	LogFormat      string `koanf:"log-format"`
+
+	Metrics    bool    `koanf:"metrics"`     // measure, and serve /metrics
+	OTLP       string  `koanf:"otlp"`        // collector of metrics and traces; empty: none
+	TraceRatio float64 `koanf:"trace-ratio"` // of what begins without a trace context
+	PProf      string  `koanf:"pprof"`       // address of Go's profiles; empty: none
 }
 
 const (
 	envPrefix = "WEIR_"
-	// maxConfigBytes bounds the file: it has eight keys.
+	// maxConfigBytes bounds the file: it has a dozen keys.
 	maxConfigBytes = 64 << 10
 	// maxSlots bounds one process: a task is a goroutine with its own WASM instances, and a thousand idle ones are small.
 	maxSlots = 4096
@@ -56,6 +61,10 @@ func configFlags(data, kafka, kafkaUse string) *pflag.FlagSet {
 	flags.Int("slots", defaultSlots, "tasks that this process runs at most")
 	flags.String("log-level", "info", "debug, info, warn or error")
 	flags.String("log-format", "text", "text or json")
+	flags.Bool("metrics", true, "measure, and serve the figures at /metrics of the control API")
+	flags.String("otlp", "", "URL of an OpenTelemetry collector (OTLP over HTTP) that takes metrics and traces")
+	flags.Float64("trace-ratio", 0, "part of the records, requests and checkpoints without a trace context that begin a trace, 0 to 1")
+	flags.String("pprof", "", "address of this machine that serves Go's profiles")
 	return flags
 }
 
@@ -133,7 +142,7 @@ func (s *shell) resolve(set *settings) error {
 		}
 		return value, nil
 	}
-	for _, field := range []*string{&set.Listen, &set.DataPlane, &set.Data, &set.Kafka} {
+	for _, field := range []*string{&set.Listen, &set.DataPlane, &set.Data, &set.Kafka, &set.OTLP, &set.PProf} {
 		value, err := functions.ResolveSecret(*field, lookup)
 		if err != nil {
 			return fmt.Errorf("configuration: %w", err)
@@ -157,7 +166,7 @@ func (set *settings) check() error {
 	if set.LogFormat != "text" && set.LogFormat != "json" {
 		return failed(fmt.Sprintf("configuration: log-format is %q; want text or json", set.LogFormat))
 	}
-	return nil
+	return set.checkTelemetry()
 }
 
 // values are the keys as they are printed.
@@ -165,6 +174,7 @@ func (c *Config) values() map[string]any {
 	return map[string]any{
 		"listen": c.Listen, "data-plane": c.DataPlane, "insecure-listen": c.InsecureListen, "data": c.Data,
 		"kafka": c.Kafka, "slots": c.Slots, "log-level": c.LogLevel, "log-format": c.LogFormat,
+		"metrics": c.Metrics, "otlp": c.OTLP, "trace-ratio": c.TraceRatio, "pprof": c.PProf,
 	}
 }
 
@@ -236,6 +246,8 @@ func (p strictYAML) typed(flag *pflag.Flag, value ast.Node) (want string, ok boo
 	switch flag.Value.Type() {
 	case "bool":
 		return "true or false", value.Type() == ast.BoolType
+	case "float64":
+		return "a number", value.Type() == ast.FloatType || value.Type() == ast.IntegerType
 	case "int":
 		return "a whole number", value.Type() == ast.IntegerType
 	}

@@ -159,6 +159,9 @@ func (i *invoker) Call(in []byte, now int64, seed uint64) ([]byte, error) {
 	return out, err
 }
 
+// Fuel is what the last call spent.
+func (i *invoker) Fuel() int64 { return i.instance.Fuel() }
+
 func (i *invoker) Close() { i.instance.Close() }
 
 // prepareLimit bounds how long a deployment waits for its module.

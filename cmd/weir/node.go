@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"net/http"
 
 	"github.com/weir-run/weir/deploy"
 	"github.com/weir-run/weir/router"
@@ -13,6 +12,8 @@ import (
 type wiring struct {
 	Config Config
 	Log    *slog.Logger
+	// Telemetry takes what the roles measure and trace.
+	Telemetry *telemetryOut
 	// Broker is the Kafka cluster that jobs mean by the address "embedded": of the embedded broker, or Config.Kafka.
 	Broker string
 	// Embedded says that Broker is the embedded one, whose commits recovery must read back.
@@ -28,7 +29,6 @@ type node struct {
 	Controller deploy.Controller
 	Dispatch   router.Dispatch
 	Modules    *deploy.Modules
-	Metrics    http.Handler // may be nil
 	// Close gives back what wire opened, after Run returned or when it is never called.
 	Close func() error
 }

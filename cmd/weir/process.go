@@ -16,24 +16,30 @@ import (
 // process is a server: the roles, and the listeners in front of them. Everything is opened before anything runs, so that
 // a port in use ends it before a job starts.
 type process struct {
+	telemetry *telemetryOut
 	node      *node
 	control   *deploy.Server
 	dataPlane *httpio.Server
+	profile   *deploy.Server // nil without --pprof
 }
 
 // openProcess wires the roles and takes the ports; the caller holds the lock of the data directory, and runs or closes
 // what it returns.
-func (s *shell) openProcess(set *settings, log *slog.Logger, w wiring) (_ *process, err error) {
+func (s *shell) openProcess(ctx context.Context, set *settings, log *slog.Logger, w wiring) (_ *process, err error) {
 	p := &process{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
 		}
 	}()
+	if p.telemetry, err = openTelemetry(ctx, &set.Config, log); err != nil {
+		return nil, err
+	}
+	w.Telemetry = p.telemetry
 	if p.node, err = s.wire(w); err != nil {
 		return nil, fmt.Errorf("start: %w", err)
 	}
-	front := httpio.Config{Address: set.DataPlane, InsecureListen: set.InsecureListen, Log: log}
+	front := httpio.Config{Address: set.DataPlane, InsecureListen: set.InsecureListen, Log: log, Meter: p.telemetry.meter, Tracing: p.telemetry.tracing}
 	if err := private(set.DataPlane, set.InsecureListen); err != nil {
 		return nil, portFailure(err, set.DataPlane, "--data-plane")
 	}
@@ -51,7 +57,7 @@ func (s *shell) openProcess(set *settings, log *slog.Logger, w wiring) (_ *proce
 			Kafka: w.Broker, DataPlane: p.dataPlane.Addr().String(), Dev: w.Embedded,
 		},
 		Invoke:  invoke,
-		Metrics: p.node.Metrics,
+		Metrics: p.telemetry.scraped,
 		Log:     log,
 	}, p.node.Controller)
 	if err != nil {
@@ -59,6 +65,11 @@ func (s *shell) openProcess(set *settings, log *slog.Logger, w wiring) (_ *proce
 	}
 	if p.control, err = deploy.Listen(set.Listen, set.InsecureListen, api, log); err != nil {
 		return nil, portFailure(err, set.Listen, "--listen")
+	}
+	if set.PProf != "" {
+		if p.profile, err = listenProfile(set.PProf, log); err != nil {
+			return nil, portFailure(err, set.PProf, "--pprof")
+		}
 	}
 	p.control.OnShutdown(api.EndStreams)
 	return p, nil
@@ -79,6 +90,9 @@ func (p *process) run(ctx context.Context) error {
 		listeners, front := errgroup.WithContext(front)
 		listeners.Go(func() error { return p.control.Run(front) })
 		listeners.Go(func() error { return p.dataPlane.Run(front) })
+		if p.profile != nil {
+			listeners.Go(func() error { return p.profile.Run(front) })
+		}
 		return listeners.Wait()
 	})
 	return all.Wait()
@@ -94,8 +108,14 @@ func (p *process) close() error {
 	if p.dataPlane != nil {
 		_ = p.dataPlane.Close()
 	}
+	if p.profile != nil {
+		_ = p.profile.Close()
+	}
 	if p.node != nil && p.node.Close != nil {
 		errs = append(errs, p.node.Close())
+	}
+	if p.telemetry != nil {
+		errs = append(errs, p.telemetry.close())
 	}
 	return errors.Join(errs...)
 }

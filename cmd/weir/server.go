@@ -80,7 +80,7 @@ func (s *shell) serve(ctx context.Context, set *settings) (err error) {
 	for _, name := range set.ignored {
 		log.Warn("environment variable is not known", "name", name)
 	}
-	p, err := s.openProcess(set, log, wiring{Config: set.Config, Log: log, Broker: set.Kafka})
+	p, err := s.openProcess(ctx, set, log, wiring{Config: set.Config, Log: log, Broker: set.Kafka})
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,10 @@ func wire(w wiring) (*node, error) {
 		return nil, errors.Join(err, engine.Close())
 	}
 	cache.read = modules.Get
+	load := cache.load
+	if w.Config.PProf != "" {
+		load = profiled(load)
+	}
 	network := roles.Local()
 	a := &adapters{wiring: w}
 	tasks := taskmanager.New(network.Join("taskmanager-1"), taskmanager.Config{
@@ -58,11 +62,12 @@ func wire(w wiring) (*node, error) {
 		State: func(from, to functions.KeyGroup) statestore.Backend {
 			return memory.New(memory.Config{From: from, To: to})
 		},
-		Ingress: a.ingress, Egress: a.egress, Modules: cache.load,
+		Ingress: a.ingress, Egress: a.egress, Modules: load, Meter: w.Telemetry.meter,
 	})
 	resources := resourcemanager.New(network.Join(roles.ResourceManager), w.Log)
 	jobs := jobmanager.New(network.Join(roles.JobManager), jobmanager.Config{
 		Storage: storage, Cores: runtime.GOMAXPROCS(0), Check: a.check, Dispatch: tasks.Dispatch, Letters: a.letters, Log: w.Log,
+		Meter: w.Telemetry.meter,
 	})
 	return &node{
 		Run:        func(ctx context.Context) error { return runRoles(ctx, jobs, resources, tasks) },

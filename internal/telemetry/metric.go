@@ -71,6 +71,15 @@ func (s *Set) Count(name string) metric.Int64Observable {
 	return made
 }
 
+// Sum makes a counter of fractions that is read when metrics are collected.
+func (s *Set) Sum(name string) metric.Float64Observable {
+	m := s.find(name, Counter)
+	made, err := s.meter.Float64ObservableCounter(m.Name, metric.WithUnit(m.Unit), metric.WithDescription(m.Help))
+	s.check(name, err)
+	s.observables = append(s.observables, made)
+	return made
+}
+
 // Gauge makes a gauge that is read when metrics are collected.
 func (s *Set) Gauge(name string) metric.Float64Observable {
 	m := s.find(name, Gauge)

@@ -37,6 +37,7 @@ type gate struct {
 	slots    chan struct{} // one token per call in flight
 	timeout  time.Duration
 	loopback bool
+	observer *observer // nil: nothing is measured or traced
 }
 
 func newGate(cfg Config, dispatch router.Dispatch) *gate {
@@ -45,11 +46,23 @@ func newGate(cfg Config, dispatch router.Dispatch) *gate {
 		slots:    make(chan struct{}, cfg.MaxInFlight),
 		timeout:  cfg.Timeout,
 		loopback: !cfg.InsecureListen,
+		observer: newObserver(&cfg),
 	}
 }
 
 // serve answers one request. The bytes of the request are used until it returns.
 func (g *gate) serve(ctx context.Context, r *request) response {
+	if g.observer == nil {
+		return g.answer(ctx, r, nil)
+	}
+	ext, end := g.observer.begin(ctx, r)
+	answered := g.answer(ctx, r, ext)
+	end(&answered)
+	return answered
+}
+
+// answer admits a request, and brings it to its function; ext travels with it.
+func (g *gate) answer(ctx context.Context, r *request, ext []byte) response {
 	if g.loopback {
 		if problem := r.fromElsewhere(); problem != nil {
 			return response{status: problem.Status, problem: problem}
@@ -59,6 +72,7 @@ func (g *gate) serve(ctx context.Context, r *request) response {
 	if problem != nil {
 		return response{status: problem.Status, problem: problem}
 	}
+	call.Ext = ext
 	select {
 	case g.slots <- struct{}{}:
 		defer func() { <-g.slots }()

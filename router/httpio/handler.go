@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/router"
 )
 
@@ -51,6 +52,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 		prefer:      incoming.Header.Get("Prefer"),
 		contentType: incoming.Header.Get("Content-Type"),
 		idempotency: incoming.Header.Values("Idempotency-Key"),
+		traceparent: incoming.Header.Get(functions.HeaderTraceparent),
+		tracestate:  strings.Join(incoming.Header.Values(functions.HeaderTracestate), ","),
 		body:        body,
 	}))
 }

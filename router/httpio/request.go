@@ -29,6 +29,8 @@ type request struct {
 	prefer      string
 	contentType string
 	idempotency []string // every Idempotency-Key header
+	traceparent string
+	tracestate  string
 	body        []byte
 }
 

@@ -12,8 +12,11 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/internal/telemetry"
 	"github.com/weir-run/weir/router"
 )
 
@@ -36,12 +39,14 @@ const (
 
 // Config says where and how much. Who runs the server changes it; all but Address has a default.
 type Config struct {
-	Address        string        // host:port; port 0 takes a free one
-	InsecureListen bool          // allow an address other than loopback, though nobody is authenticated
-	MaxBody        int           // bytes of a request body; 1 MiB, at most 15 MiB
-	MaxInFlight    int           // calls that wait for their commit; beyond it 503; 4096
-	Timeout        time.Duration // longest wait for a commit; beyond it 504; 30s
-	Log            *slog.Logger  // nil logs nothing
+	Address        string             // host:port; port 0 takes a free one
+	InsecureListen bool               // allow an address other than loopback, though nobody is authenticated
+	MaxBody        int                // bytes of a request body; 1 MiB, at most 15 MiB
+	MaxInFlight    int                // calls that wait for their commit; beyond it 503; 4096
+	Timeout        time.Duration      // longest wait for a commit; beyond it 504; 30s
+	Log            *slog.Logger       // nil logs nothing
+	Meter          metric.Meter       // takes Metrics; nil measures nothing
+	Tracing        *telemetry.Tracing // nil traces nothing
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -186,6 +191,9 @@ func (s *Server) handle(calls context.Context, ctx *fasthttp.RequestCtx) {
 	}
 	for _, key := range header.PeekAll("Idempotency-Key") {
 		r.idempotency = append(r.idempotency, string(key))
+	}
+	if o := s.gate.observer; o != nil && o.tracing != nil {
+		r.traceparent, r.tracestate = string(header.Peek(functions.HeaderTraceparent)), string(bytes.Join(header.PeekAll(functions.HeaderTracestate), []byte(",")))
 	}
 	write(&ctx.Response, s.gate.serve(calls, &r))
 }

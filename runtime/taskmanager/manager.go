@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/pprof"
 	"sync/atomic"
 	"time"
 
@@ -184,8 +185,10 @@ func (m *Manager) deploy(ctx context.Context, d *wire.Deploy) {
 	m.front.expect(&d.Version.Job)
 	w := newWorker(m, d, cancel)
 	m.workers[d.Attempt] = w
+	ctx = pprof.WithLabels(ctx, pprof.Labels("job", d.Version.Job.Name))
 	m.group.Go(func() error {
 		defer cancel()
+		pprof.SetGoroutineLabels(ctx)                             // those that it starts inherit them
 		if err := w.run(ctx, d); err != nil && ctx.Err() == nil { // nobody asked it to end
 			w.log.Error("attempt ended", "err", err)
 			m.endpoint.Send(jobManager, failure(d.Attempt, err))
