@@ -306,9 +306,14 @@ func (b *Backend) Stats() statestore.Stats {
 // State counts entries that have expired until they are reclaimed.
 func (b *Backend) State(state uint16) (sum statestore.Kept) {
 	for _, t := range b.tables {
-		if t != nil && int(state) < len(t.kept) {
-			sum.Keys += t.kept[state].Keys
-			sum.Bytes += t.kept[state].Bytes
+		if t == nil {
+			continue
+		}
+		for i := range t.kept {
+			if t.kept[i].state == state {
+				sum.Keys += t.kept[i].Keys
+				sum.Bytes += t.kept[i].Bytes
+			}
 		}
 	}
 	return sum

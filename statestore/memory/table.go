@@ -3,6 +3,7 @@ package memory
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/statestore"
@@ -26,8 +27,9 @@ type table struct {
 	group    functions.KeyGroup
 	seed     *maphash.Seed // nil until chosen keys were suspected
 	live     int
-	kept     []statestore.Kept // of live entries, by state
-	expiring int               // entries with an expiry, absent ones included
+	kept     []keptState // of live entries
+	lastKept int         // the one looked at last: most changes in a row are of one state
+	expiring int         // entries with an expiry, absent ones included
 	hand     int
 	large    [][]byte
 	spare    []uint32 // unused numbers of large values
@@ -123,12 +125,27 @@ func (t *table) keep(flags, state uint16, keyBytes, valueBytes, sign int) {
 	if flags&flagAbsent != 0 {
 		return
 	}
-	if missing := int(state) + 1 - len(t.kept); missing > 0 {
-		t.kept = append(t.kept, make([]statestore.Kept, missing)...)
-	}
 	t.live += sign
-	t.kept[state].Keys += int64(sign)
-	t.kept[state].Bytes += int64(sign * (keyBytes + valueBytes))
+	kept := t.keptOf(state)
+	kept.Keys += int64(sign)
+	kept.Bytes += int64(sign * (keyBytes + valueBytes))
+}
+
+// keptState is what a table holds of one state. There are few of them, and their ids are not dense.
+type keptState struct {
+	state uint16
+	statestore.Kept
+}
+
+func (t *table) keptOf(state uint16) *statestore.Kept {
+	if t.lastKept >= len(t.kept) || t.kept[t.lastKept].state != state {
+		t.lastKept = slices.IndexFunc(t.kept, func(k keptState) bool { return k.state == state })
+		if t.lastKept < 0 {
+			t.lastKept = len(t.kept)
+			t.kept = append(t.kept, keptState{state: state})
+		}
+	}
+	return &t.kept[t.lastKept].Kept
 }
 
 // overwrite replaces a plain value by one of the same size, if it is that.
