@@ -20,6 +20,9 @@ func (c *Client) Consume(ctx context.Context, what Consumption, visit func(*Cons
 	return nil
 }
 
+// pollRecords bounds what one poll of a consumer hands out.
+const pollRecords = 2048
+
 func (c *Client) consume(ctx context.Context, what Consumption, visit func(*ConsumedRecord) error) error {
 	from, until, err := c.extent(ctx, &what)
 	if err != nil {

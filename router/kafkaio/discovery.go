@@ -10,7 +10,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/router"
@@ -25,6 +24,9 @@ const (
 	// failuresSaid is the failure in a row that is logged: one heals within a blink, and is said by the connection if
 	// it is one.
 	failuresSaid = 5
+	// lookInterval is the least time between two looks that something asks for: partitions that fail and brokers that are
+	// down ask often, and goneRounds must span the start of a broker.
+	lookInterval = 100 * time.Millisecond
 )
 
 // rules say which topics an ingress reads.
@@ -85,12 +87,12 @@ func (r rules) names() []string {
 
 // finder is what discovery remembers between rounds.
 type finder struct {
-	started bool                        // partitions without a position appeared later, and start at the beginning
-	ids     map[string][16]byte         // of topics that are read, as the checkpoint or the first round said
-	resume  map[partitionKey]bool       // has a position from the checkpoint and is not yet fetched from
-	missing map[string]int              // rounds in a row in which a topic that is read was absent
-	warned  map[string]bool             // topics that were said to be missing
-	offsets map[partitionKey]kgo.Offset // starts resolved in this round
+	started bool                   // partitions without a position appeared later, and start at the beginning
+	ids     map[string][16]byte    // of topics that are read, as the checkpoint or the first round said
+	resume  map[partitionKey]bool  // has a position from the checkpoint and is not yet fetched from
+	missing map[string]int         // rounds in a row in which a topic that is read was absent
+	warned  map[string]bool        // topics that were said to be missing
+	offsets map[partitionKey]int64 // starts resolved in this round
 }
 
 // adopt takes the positions of the checkpoint that belong to this task, so that they are known before Kafka answers.
@@ -104,7 +106,7 @@ func (f *finder) adopt(i *Ingress, positions []router.Position) {
 		}
 		f.ids[p.Topic] = p.TopicID
 		if key := (partitionKey{p.Topic, p.ID}); i.owns(key) {
-			i.sources[key] = &source{start: p, rule: rule, next: p.Offset}
+			i.sources[key] = &source{start: p, rule: rule, at: mark{p.Offset, p.LeaderEpoch}, leader: -1, epoch: -1}
 			f.resume[key] = true
 		}
 	}
@@ -129,13 +131,25 @@ func (i *Ingress) discover(ctx context.Context) error {
 		default:
 			failures = 0
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-i.look:
-		case <-ctx.Done():
-		}
-		t.Stop()
+		i.idle(ctx, wait, time.Now())
+	}
+}
+
+// idle waits between two looks at the cluster: for as long as wait, or until something asks for a look.
+func (i *Ingress) idle(ctx context.Context, wait time.Duration, last time.Time) {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return
+	case <-ctx.Done():
+		return
+	case <-i.look:
+	}
+	t.Reset(min(wait, lookInterval) - time.Since(last))
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 
@@ -172,6 +186,9 @@ func (i *Ingress) round(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	i.begin(found)
+	if !i.lead(topics) {
+		wait = min(wait, lookInterval)
+	}
 	return wait, nil
 }
 
@@ -235,44 +252,23 @@ func createTopic(ctx context.Context, adm *kadm.Client, topic string, partitions
 
 // begin fetches from the partitions found, after Positions tells where from.
 func (i *Ingress) begin(found []partitionKey) {
-	add := map[string]map[int32]kgo.Offset{}
 	i.mu.Lock()
 	for _, key := range found {
-		src := i.sources[key]
-		if src == nil {
-			src = &source{
-				rule: i.rules.match(key.topic),
-				start: router.Position{
-					Partition: router.Partition{Ingress: i.cfg.Ingress.ID, Topic: key.topic, ID: key.id},
-					TopicID:   i.finder.ids[key.topic], Offset: i.finder.offsets[key].EpochOffset().Offset, LeaderEpoch: -1,
-				},
+		if i.sources[key] == nil {
+			start := router.Position{
+				Partition: router.Partition{Ingress: i.cfg.Ingress.ID, Topic: key.topic, ID: key.id},
+				TopicID:   i.finder.ids[key.topic], Offset: i.finder.offsets[key], LeaderEpoch: -1,
 			}
-			src.next = src.start.Offset
-			i.sources[key] = src
+			i.sources[key] = &source{start: start, rule: i.rules.match(key.topic), at: mark{start.Offset, -1}, leader: -1, epoch: -1}
 		}
 		delete(i.finder.resume, key)
-		if add[key.topic] == nil {
-			add[key.topic] = map[int32]kgo.Offset{}
-		}
-		add[key.topic][key.id] = kgo.NewOffset().At(src.start.Offset).WithEpoch(src.start.LeaderEpoch)
 	}
 	// A topic that is wanted by name and does not exist yet has no start to be resolved: it will begin at 0.
 	i.settled, i.finder.started, i.finder.offsets = true, true, nil
 	i.mu.Unlock()
-	i.cl.AddConsumePartitions(add)
 	if len(found) > 0 {
 		token(i.ready) // the task takes the starts into a checkpoint
 		slices.SortFunc(found, comparePartitions)
 		i.cfg.Log.Info("reads partitions", "partitions", len(found), "first", fmt.Sprintf("%s[%d]", found[0].topic, found[0].id))
 	}
-}
-
-func comparePartitions(a, b partitionKey) int {
-	if a.topic != b.topic {
-		if a.topic < b.topic {
-			return -1
-		}
-		return 1
-	}
-	return int(a.id - b.id)
 }

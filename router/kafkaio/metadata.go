@@ -15,6 +15,7 @@ type seen struct {
 	err      error // why it cannot be described: absent, not authorized, or something that heals
 	internal bool
 	leaders  []int32 // by partition; -1 has none
+	epochs   []int32 // of the leaders; -1 unknown
 	replicas int     // of partition 0
 }
 
@@ -36,14 +37,15 @@ func metadata(ctx context.Context, cl *kgo.Client, names []string) (map[string]s
 		if t.Topic == nil {
 			continue
 		}
-		s := seen{id: t.TopicID, err: kerr.ErrorForCode(t.ErrorCode), internal: t.IsInternal, leaders: make([]int32, len(t.Partitions))}
+		s := seen{id: t.TopicID, err: kerr.ErrorForCode(t.ErrorCode), internal: t.IsInternal, leaders: make([]int32, len(t.Partitions)), epochs: make([]int32, len(t.Partitions))}
 		for n := range s.leaders {
-			s.leaders[n] = -1
+			s.leaders[n], s.epochs[n] = -1, -1
 		}
 		for _, p := range t.Partitions {
 			if p.Partition < 0 || int(p.Partition) >= len(s.leaders) {
 				return nil, fmt.Errorf("metadata of topic %s: partition %d of %d", *t.Topic, p.Partition, len(s.leaders))
 			}
+			s.epochs[p.Partition] = p.LeaderEpoch
 			if p.ErrorCode == 0 || kerr.ErrorForCode(p.ErrorCode) == kerr.ReplicaNotAvailable {
 				s.leaders[p.Partition] = p.Leader
 			}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-run/weir/router"
 )
@@ -22,7 +21,7 @@ const commitInterval = time.Second
 
 // resolve finds where the partitions without a position start, into finder.offsets.
 func (i *Ingress) resolve(ctx context.Context, found []partitionKey) error {
-	i.finder.offsets = map[partitionKey]kgo.Offset{}
+	i.finder.offsets = map[partitionKey]int64{}
 	fresh := map[string]bool{}
 	for _, key := range found {
 		if i.sources[key] == nil {
@@ -59,7 +58,7 @@ func (i *Ingress) resolve(ctx context.Context, found []partitionKey) error {
 				i.cfg.Log.Warn("partition lost records to retention before it was found", "topic", key.topic, "partition", key.id, "records", at)
 			}
 		}
-		i.finder.offsets[key] = kgo.NewOffset().At(at)
+		i.finder.offsets[key] = at
 	}
 	return nil
 }

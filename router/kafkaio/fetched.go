@@ -1,0 +1,98 @@
+package kafkaio
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// delivery is what one fetch brought: for each partition the batches that are to be read, as views of the answer.
+type delivery struct {
+	from    *fetcher
+	parts   []portion
+	batches []held
+}
+
+// portion is what a delivery has of one source.
+type portion struct {
+	src       *source
+	batches   []held
+	first     int // index into delivery.batches, while those grow
+	end       mark
+	highWater int64 // the last stable offset: read_committed sees nothing behind it
+}
+
+// held is a batch to be read.
+type held struct {
+	batchView
+	from int64 // offsets before it have been read before
+	end  mark  // where the next batch begins: what is hidden in between is moved past
+}
+
+// blank is an empty delivery.
+func (f *fetcher) blank() *delivery {
+	f.in.mu.Lock()
+	defer f.in.mu.Unlock()
+	d := f.spare
+	if f.spare = nil; d == nil {
+		d = &delivery{from: f}
+	}
+	return d
+}
+
+// clear takes every view out of d, so that the answer can be collected, and keeps the room.
+func (d *delivery) clear() {
+	clear(d.parts)
+	clear(d.batches)
+	d.parts, d.batches = d.parts[:0], d.batches[:0]
+}
+
+// add takes the batches of one partition. Nothing of it changes the source; moved says that there is something to be read
+// or moved past.
+func (d *delivery) add(src *source, p *kmsg.FetchResponseTopicPartition) (moved bool, err error) {
+	hidden := newAborts(p.AbortedTransactions)
+	part := portion{src: src, first: len(d.batches), end: src.at, highWater: p.HighWatermark}
+	if p.LastStableOffset >= 0 {
+		part.highWater = p.LastStableOffset
+	}
+	for b := p.RecordBatches; len(b) > 0; {
+		var v batchView
+		n, err := parseBatch(b, &v)
+		if err != nil {
+			return false, err
+		}
+		if n == 0 {
+			break // cut off: it comes whole when it is the first
+		}
+		b = b[n:]
+		hide := hidden.hides(&v)
+		if v.next <= part.end.offset {
+			continue // a broker may begin before the offset that was asked for
+		}
+		from := part.end.offset
+		part.end = mark{v.next, v.epoch}
+		if hide {
+			if len(d.batches) > part.first {
+				d.batches[len(d.batches)-1].end = part.end
+				continue
+			}
+			v.count, v.records, v.attributes = 0, nil, 0
+		}
+		d.batches = append(d.batches, held{v, from, part.end})
+	}
+	if len(d.batches) == part.first {
+		return false, nil
+	}
+	d.parts = append(d.parts, part)
+	return true, nil
+}
+
+// seal is called when no partition follows.
+func (d *delivery) seal() {
+	for n := range d.parts {
+		p := &d.parts[n]
+		last := len(d.batches)
+		if n+1 < len(d.parts) {
+			last = d.parts[n+1].first
+		}
+		p.batches = d.batches[p.first:last]
+	}
+}
