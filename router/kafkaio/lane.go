@@ -38,7 +38,7 @@ type Lane struct {
 	cl       *kgo.Client
 	implicit bool // the broker adds partitions to a transaction by itself (transaction version 2)
 	who      producer
-	parts    map[partitionKey]*outPart        // all that this producer has written to
+	targets  map[string]*target               // all that this producer has written to, by topic
 	staged   []*outPart                       // those of the outbox in work, in the order of first use
 	limit    int                              // of a batch, in bytes; 0 is the topic's
 	base     []byte                           // embedded, while recovering: the manifest's cookie
@@ -51,21 +51,12 @@ type Lane struct {
 	cookie []byte
 }
 
-// outPart is the lane's output to one partition.
-type outPart struct {
-	partitionKey
-	sequence int32 // of the next batch
-	batches  []*batch
-	used     int // batches of the outbox in work
-	sent     int // of those, acknowledged
-}
-
 // Lane implements router.Egress.
 func (e *Egress) Lane(id string) (router.Lane, error) {
 	if id == "" {
 		return nil, errors.New("open lane: it has no id")
 	}
-	return &Lane{e: e, id: id, who: nobody, parts: map[partitionKey]*outPart{}}, nil
+	return &Lane{e: e, id: id, who: nobody, targets: map[string]*target{}}, nil
 }
 
 // Recover implements router.Lane.

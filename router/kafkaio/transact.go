@@ -19,8 +19,6 @@ const (
 	produceTimeoutMillis = 10_000
 	// requestBytes bounds one produce request, far below the broker's socket.request.max.bytes of 100 MiB.
 	requestBytes = 16 << 20
-	// keptBatchBytes bounds the one buffer that a partition keeps between outboxes: a rare flood must not pin its memory.
-	keptBatchBytes = 128 << 10
 )
 
 // splitError says that a batch is too large for its topic, though its records may not be.
@@ -90,118 +88,10 @@ func (l *Lane) initialise(ctx context.Context, as producer) error {
 // become takes an identity; sequences start again.
 func (l *Lane) become(who producer) {
 	l.who = who
-	for _, p := range l.parts {
-		p.sequence = 0
-	}
-}
-
-// stage builds the batches of an outbox and its marker.
-func (l *Lane) stage(ctx context.Context, number uint64, outbox [][]byte) error {
-	for _, p := range l.staged {
-		p.release()
-	}
-	l.staged = l.staged[:0]
-	there, index := l.there[number], int32(0)
-	for _, b := range outbox {
-		for r, err := range router.EgressRecords(b) {
-			if err != nil {
-				return err
-			}
-			t, err := l.topic(ctx, r.Topic)
-			if err != nil {
-				return &router.Refused{Number: number, Record: int(index), Topic: string(r.Topic), Err: err}
-			}
-			key := partitionKey{t.name, l.partition(t, r, number)}
-			if !there[key] {
-				l.part(key).add(r, index, l.batchLimit(t))
-			}
-			index++
+	for _, to := range l.targets {
+		for _, p := range to.parts {
+			p.sequence = 0
 		}
-	}
-	marker := l.markerRecord(number)
-	l.part(l.markerPartition()).add(&marker, index, batchBytes)
-	for _, p := range l.staged {
-		codec := ""
-		if t := l.e.known(p.topic); t != nil {
-			codec = t.codec
-		}
-		for _, b := range p.batches[:p.used] {
-			b.close(l.e.compressors[codec], attrTransactional)
-		}
-	}
-	return nil
-}
-
-// topic is the topic of a record, waited for while it is unknown: a broker that has just started knows few.
-func (l *Lane) topic(ctx context.Context, name []byte) (*topic, error) {
-	if m := l.e.topics.Load(); m != nil {
-		if t := (*m)[string(name)]; t != nil {
-			return t, nil
-		}
-	}
-	l.e.want(string(name))
-	for n := 1; n <= unknownTries; n++ {
-		if err := l.e.look(ctx); err != nil && !heals(err) {
-			return nil, err
-		}
-		if t := l.e.known(string(name)); t != nil {
-			return t, nil
-		}
-		if err := pause(ctx, n); err != nil {
-			return nil, err
-		}
-	}
-	return nil, router.ErrUnknownTopic
-}
-
-func (l *Lane) partition(t *topic, r *router.EgressRecord, number uint64) int32 {
-	if r.Key == nil {
-		return lanePartition(l.id, number, len(t.leaders))
-	}
-	return keyPartition(r.Key, len(t.leaders))
-}
-
-func (l *Lane) batchLimit(t *topic) int {
-	limit := min(t.maxBytes, batchBytes)
-	if l.limit > 0 {
-		limit = min(limit, l.limit)
-	}
-	return limit
-}
-
-// part is the output to a partition, staged.
-func (l *Lane) part(key partitionKey) *outPart {
-	p := l.parts[key]
-	if p == nil {
-		p = &outPart{partitionKey: key}
-		l.parts[key] = p
-	}
-	if p.used == 0 {
-		l.staged = append(l.staged, p)
-	}
-	return p
-}
-
-func (p *outPart) add(r *router.EgressRecord, index int32, limit int) {
-	if p.used > 0 && p.batches[p.used-1].add(r, index, limit) {
-		return
-	}
-	if p.used == len(p.batches) {
-		p.batches = append(p.batches, &batch{})
-	}
-	b := p.batches[p.used]
-	b.reset()
-	b.add(r, index, limit)
-	p.used++
-}
-
-// release gives up the batches of an outbox.
-func (p *outPart) release() {
-	p.used, p.sent = 0, 0
-	clear(p.batches[min(len(p.batches), 1):])
-	p.batches = p.batches[:min(len(p.batches), 1)]
-	if len(p.batches) > 0 && (p.batches[0].lent || cap(p.batches[0].plain) > keptBatchBytes) {
-		p.batches = p.batches[:0]
 	}
 }
 
