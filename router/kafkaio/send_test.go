@@ -134,39 +134,46 @@ func TestSendsArriveOnceInOrderWhateverHealsInBetween(t *testing.T) {
 			cut := &cutter{}
 			c, k := fake(t, append(opts, kfake.ListenFn(cut.listen))...)
 			for _, f := range sendFaults() {
-				t.Run(f.name, func(t *testing.T) {
-					topic := strings.ReplaceAll(t.Name(), "/", ".")
-					k.Create(t, topic, 3)
-					e := sending(t, k, kafkaio.EgressTopic{Name: topic, Compression: "lz4"})
-					const sends, each = 60, 10
-					done := make(chan error, sends)
-					var h *kfake.FaultHandle
-					for n := range sends {
-						if n == 0 && (f.keys == nil || f.keys[0] == kmsg.InitProducerID) || n == 20 {
-							cut.before.Store(int32(f.before))
-							cut.after.Store(int32(f.after))
-							if h == nil && f.err != nil {
-								h = c.Fault(kfake.Fault{Keys: f.keys, Err: f.err, Count: f.count})
-							}
-						}
-						e.Send(numbered(topic, n*each, n*each+each), func(err error) { done <- err })
-						if n == 19 {
-							acknowledged(t, done, 20)
-						}
-					}
-					acknowledged(t, done, sends-20)
-					armed := max(cut.before.Load(), cut.after.Load())
-					if h != nil && h.Hits() == 0 || armed > 0 && armed != int32(kmsg.Metadata)+1 {
-						t.Error("nothing went wrong")
-					}
-					cut.before.Store(0)
-					cut.after.Store(0)
-					if extra := arrived(t, k.Read(t, topic), sends*each); extra > 0 {
-						t.Errorf("%d records came twice", extra)
-					}
-				})
+				t.Run(f.name, func(t *testing.T) { sendThrough(t, c, cut, k, f) })
 			}
 		})
+	}
+}
+
+// sendThrough has the fault at the very beginning, or in the midst of Sends if it is one of producing.
+func sendThrough(t *testing.T, c *kfake.Cluster, cut *cutter, k *kafka, f fault) {
+	topic := strings.ReplaceAll(t.Name(), "/", ".")
+	k.Create(t, topic, 3)
+	e := sending(t, k, kafkaio.EgressTopic{Name: topic, Compression: "lz4"})
+	const sends, each, middle = 60, 10, 20
+	produces := int32(kmsg.Produce) + 1
+	at := 0
+	if int32(f.before) == produces || int32(f.after) == produces || f.keys != nil && f.keys[0] == kmsg.Produce {
+		at = middle
+	}
+	done := make(chan error, sends)
+	var h *kfake.FaultHandle
+	for n := range sends {
+		if n == middle {
+			acknowledged(t, done, middle)
+		}
+		if n == at {
+			cut.before.Store(int32(f.before))
+			cut.after.Store(int32(f.after))
+			if f.err != nil {
+				h = c.Fault(kfake.Fault{Keys: f.keys, Err: f.err, Count: f.count})
+				defer h.Remove()
+			}
+		}
+		e.Send(numbered(topic, n*each, n*each+each), func(err error) { done <- err })
+	}
+	acknowledged(t, done, sends-middle)
+	armed := max(cut.before.Swap(0), cut.after.Swap(0))
+	if h != nil && h.Hits() == 0 || armed > 0 && armed != int32(kmsg.Metadata)+1 {
+		t.Error("nothing went wrong")
+	}
+	if extra := arrived(t, k.Read(t, topic), sends*each); extra > 0 {
+		t.Errorf("%d records came twice", extra)
 	}
 }
 
