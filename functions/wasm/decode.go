@@ -16,6 +16,11 @@ const (
 	typeExt  = 0x6F
 )
 
+// valueType says whether b alone is a value type. What else wazero takes as one has two parts or belongs to proposals that
+// are not run; every place that reads a type asks here, because a type that is read with another length than wazero reads it
+// hides instructions from the rewriter.
+func valueType(b byte) bool { return b >= typeV128 && b <= typeI32 || b == typeFunc || b == typeExt }
+
 // Kinds of imports and exports.
 const (
 	kindFunc   = 0
@@ -50,6 +55,7 @@ var sectionOrder = [sectionIDs]int{secType: 1, secImport: 2, secFunction: 3, sec
 
 // module is a decoded binary. Every slice of bytes is a view of the input.
 type module struct {
+	bytes     int // of the upload
 	types     []funcType
 	imports   []funcImport // functions: nothing else may be imported
 	funcs     []uint32     // type index of each function that the module defines
@@ -156,14 +162,22 @@ func (c *cursor) u32() uint32 {
 	return 0
 }
 
-// signed skips a signed integer of at most bits bits.
-func (c *cursor) signed(bits int) {
+// signed reads a signed integer of at most bits bits.
+func (c *cursor) signed(bits int) int64 {
+	v, shift := int64(0), 0
 	for n := (bits + 6) / 7; n > 0; n-- {
-		if c.u8() < 0x80 {
-			return
+		b := c.u8()
+		v |= int64(b&0x7F) << shift
+		shift += 7
+		if b < 0x80 {
+			if b&0x40 != 0 && shift < 64 {
+				v |= -1 << shift
+			}
+			return v
 		}
 	}
 	c.fail(Malformed, "a signed integer is too long")
+	return 0
 }
 
 func (c *cursor) take(n uint32) []byte {
@@ -213,7 +227,7 @@ func decode(b []byte) (*module, *Refusal) {
 	if len(b) > MaxModuleBytes {
 		return nil, &Refusal{Code: Limit, Detail: "bytes: " + ofLimit(int64(len(b)), MaxModuleBytes)}
 	}
-	m := &module{start: -1}
+	m := &module{bytes: len(b), start: -1}
 	c := &cursor{b: b, at: len(header)}
 	last := 0
 	for !c.done() {
@@ -303,18 +317,17 @@ func (c *cursor) typeIndex(m *module) uint32 {
 	return t
 }
 
-func (c *cursor) valueTypes() []byte {
-	n := c.count("values of a function type", maxTypeValues)
-	v := c.take(uint32(n))
+func (c *cursor) valueTypes(what string, limit int) []byte {
+	v := c.take(uint32(c.count(what, limit)))
 	for _, t := range v {
-		switch t {
-		case typeI32, typeI64, typeF32, typeF64, typeV128, typeFunc, typeExt:
-		default:
-			c.fail(Malformed, "a value type is unknown")
+		if !valueType(t) {
+			c.fail(Malformed, unknownType)
 		}
 	}
 	return v
 }
+
+const unknownType = "a value type is unknown"
 
 func (m *module) typeSection(c *cursor) {
 	m.types = make([]funcType, 0, c.count("types", maxTypes))
@@ -325,7 +338,8 @@ func (m *module) typeSection(c *cursor) {
 		if c.refusal != nil {
 			return
 		}
-		m.types = append(m.types, funcType{params: c.valueTypes(), results: c.valueTypes()})
+		m.types = append(m.types, funcType{
+			params: c.valueTypes("parameters of a function type", maxParams), results: c.valueTypes("results of a function type", maxResults)})
 	}
 }
 

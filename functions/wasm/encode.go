@@ -3,6 +3,7 @@ package wasm
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 )
 
 // baked is what a guest left behind after its initialisation: it replaces data segments and initial globals.
@@ -45,6 +46,64 @@ func (w *metered) encode(v variant) []byte {
 		out = appendSection(out, secCustom, names)
 	}
 	return out
+}
+
+// canonical writes a module as it was read, in the shortest form and without its custom sections. wazero validates this
+// and never the upload, so that the two cannot read the same bytes differently, and what was not looked at here, such as
+// the tables of the name section, is not looked at there.
+func (m *module) canonical() []byte {
+	w := &metered{m: m, types: m.types}
+	out := append(make([]byte, 0, m.bytes), header...)
+	out = appendSection(out, secType, w.typeSection())
+	out = appendSection(out, secImport, w.importSection())
+	out = appendSection(out, secFunction, m.functionSection())
+	if m.tables != nil {
+		out = appendSection(out, secTable, m.tables)
+	}
+	out = appendSection(out, secMemory, m.memorySectionBytes(nil))
+	out = appendSection(out, secGlobal, m.plainGlobals())
+	out = appendSection(out, secExport, appendExports(nil, m.exports))
+	if m.start >= 0 {
+		out = appendSection(out, secStart, appendUint(nil, uint64(m.start)))
+	}
+	if len(m.elements) > 0 {
+		out = appendSection(out, secElement, w.elementSection())
+	}
+	if m.dataCount != nil {
+		out = appendSection(out, secDataCount, m.dataCount)
+	}
+	code := appendUint(make([]byte, 0, m.bytes), uint64(len(m.bodies)))
+	for i := range m.bodies {
+		b := &m.bodies[i]
+		groups := appendUint(nil, uint64(b.localGroups))
+		code = appendUint(code, uint64(len(groups)+len(b.locals)+len(b.code)))
+		code = append(append(append(code, groups...), b.locals...), b.code...)
+	}
+	out = appendSection(out, secCode, code)
+	if m.data != nil {
+		out = appendSection(out, secData, m.data)
+	}
+	return out
+}
+
+func (m *module) plainGlobals() []byte {
+	b := appendUint(nil, uint64(len(m.globals)))
+	for _, g := range m.globals {
+		mutable := byte(0)
+		if g.mutable {
+			mutable = 1
+		}
+		b = append(append(b, g.typ, mutable), g.init...)
+	}
+	return b
+}
+
+func appendExports(b []byte, all []export) []byte {
+	b = appendUint(b, uint64(len(all)))
+	for _, e := range all {
+		b = appendUint(append(appendName(b, e.name), e.kind), uint64(e.index))
+	}
+	return b
 }
 
 func appendSection(out []byte, id byte, content []byte) []byte {
@@ -151,34 +210,25 @@ func appendConst(b []byte, typ byte, v uint64) []byte {
 }
 
 func (w *metered) exportSection(v variant) []byte {
-	type named struct {
-		name  string
-		kind  byte
-		index uint32
-	}
-	all := make([]named, 0, len(w.m.exports)+3)
+	all := make([]export, 0, len(w.m.exports)+3)
 	for _, e := range w.m.exports {
 		if e.kind == kindFunc {
 			e.index = w.index(e.index)
 		}
-		all = append(all, named(e))
+		all = append(all, e)
 	}
-	all = append(all, named{exportFuel, kindGlobal, w.fuel}, named{exportDepth, kindGlobal, w.depth})
+	all = append(all, export{exportFuel, kindGlobal, w.fuel}, export{exportDepth, kindGlobal, w.depth})
 	if w.m.start >= 0 && v.bake == nil {
-		all = append(all, named{exportStart, kindFunc, w.index(uint32(w.m.start))})
+		all = append(all, export{exportStart, kindFunc, w.index(uint32(w.m.start))})
 	}
 	if v.exportGlobals {
 		for i, g := range w.m.globals {
 			if g.mutable {
-				all = append(all, named{globalName(i), kindGlobal, uint32(i)})
+				all = append(all, export{globalName(i), kindGlobal, uint32(i)})
 			}
 		}
 	}
-	b := appendUint(nil, uint64(len(all)))
-	for _, e := range all {
-		b = appendUint(append(appendName(b, e.name), e.kind), uint64(e.index))
-	}
-	return b
+	return appendExports(nil, all)
 }
 
 func globalName(i int) string { return fmt.Sprintf("%s%d", exportGlobal, i) }
@@ -205,6 +255,9 @@ func (w *metered) elementSection() []byte {
 // functionNames is the subsection of the name section that names functions.
 const functionNames = 1
 
+// maxNameBytes is where the name of a function is cut: a failure carries 20 of them.
+const maxNameBytes = 256
+
 // nameSection keeps the names of functions, with their indices moved, for the stacks of failures. Damaged names are
 // left out: they are decoration.
 func (w *metered) nameSection() []byte {
@@ -219,7 +272,8 @@ func (w *metered) nameSection() []byte {
 		names := appendUint(nil, uint64(n))
 		for range n {
 			names = appendUint(names, uint64(w.index(sub.u32())))
-			names = appendName(names, sub.name())
+			name := sub.take(sub.u32())
+			names = appendName(names, strings.ToValidUTF8(string(name[:min(len(name), maxNameBytes)]), ""))
 		}
 		if sub.refusal != nil || c.refusal != nil {
 			return nil

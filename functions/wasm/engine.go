@@ -192,6 +192,9 @@ func (e *Engine) prepare(ctx context.Context, digest string, module func() ([]by
 	}
 	began := time.Now()
 	if p, err = e.build(ctx, digest, b); err != nil {
+		if r := new(Refusal); errors.As(err, &r) {
+			r.shorten()
+		}
 		return nil, err
 	}
 	if err := e.writePrepared(p); err != nil {
@@ -211,7 +214,7 @@ func (e *Engine) build(ctx context.Context, digest string, b []byte) (*preparedF
 	if refusal != nil {
 		return nil, refusal
 	}
-	if err := validate(ctx, b); err != nil {
+	if err := validate(ctx, m.canonical()); err != nil {
 		return nil, err
 	}
 	w := rewrite(m, plans)
@@ -229,7 +232,7 @@ func (e *Engine) build(ctx context.Context, digest string, b []byte) (*preparedF
 	return p, err
 }
 
-// validate has wazero check the module as it was uploaded, in the interpreter, which is ten times faster to compile.
+// validate has wazero check a module that is not metered yet, in the interpreter, which is ten times faster to compile.
 func validate(ctx context.Context, b []byte) (err error) {
 	rt := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(wazero.NewRuntimeConfigInterpreter()))
 	defer func() {

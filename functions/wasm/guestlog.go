@@ -112,6 +112,9 @@ func (i *Instance) guestLog(stack []uint64) {
 // maxVectors bounds the parts of one fd_write; Go's runtime and libc write one or two.
 const maxVectors = 1024
 
+// vectorCost is what one part costs beyond its bytes, so that empty ones do not come for free.
+const vectorCost = 32
+
 // fdWrite is WASI's fd_write for standard output and error.
 func (i *Instance) fdWrite(stack []uint64) {
 	fd, vectors, n, written := uint32(stack[0]), uint32(stack[1]), uint32(stack[2]), uint32(stack[3])
@@ -123,6 +126,7 @@ func (i *Instance) fdWrite(stack []uint64) {
 		stack[0] = errnoInval
 		return
 	}
+	i.charge(int64(n) * vectorCost)
 	v, ok := i.memory.Read(vectors, n*8)
 	total := uint32(0)
 	for ; ok && len(v) > 0 && total < maxWrite; v = v[8:] {

@@ -136,8 +136,8 @@ func (i *Instance) boot() error {
 	defer i.finish()
 	for _, name := range []string{exportStart, "_initialize"} {
 		if f := i.guest.ExportedFunction(name); f != nil {
-			if err := f.CallWithStack(i.ctx, i.stack[:]); err != nil {
-				return i.failed(err)
+			if err := i.run(f); err != nil {
+				return err
 			}
 		}
 	}
@@ -150,10 +150,19 @@ func (i *Instance) boot() error {
 // ask calls an exported function of at most one parameter.
 func (i *Instance) ask(name string, arg uint64) (uint64, error) {
 	i.stack[0] = arg
-	if err := i.guest.ExportedFunction(name).CallWithStack(i.ctx, i.stack[:]); err != nil {
-		return 0, i.failed(err)
+	err := i.run(i.guest.ExportedFunction(name))
+	return i.stack[0], err
+}
+
+// run calls a function of the guest. One that returned behind its last check may still have spent too much.
+func (i *Instance) run(f api.Function) error {
+	if err := f.CallWithStack(i.ctx, i.stack[:]); err != nil {
+		return i.failed(err)
 	}
-	return i.stack[0], nil
+	if i.rest+int64(i.fuel.Get()) < 0 {
+		return i.failed(ErrFuel)
+	}
+	return nil
 }
 
 // buffer asks the guest for a buffer of at least size bytes.
@@ -201,8 +210,8 @@ func (i *Instance) Call(in []byte) ([]byte, error) {
 			return nil, i.broken("the guest's input buffer left its memory")
 		}
 		i.stack[0] = uint64(len(in))
-		if err := i.batch.CallWithStack(i.ctx, i.stack[:]); err != nil {
-			return nil, i.failed(err)
+		if err := i.run(i.batch); err != nil {
+			return nil, err
 		}
 		n := int32(i.stack[0])
 		if n > 0 {
@@ -268,9 +277,14 @@ func (i *Instance) finish() {
 	i.log.end()
 }
 
-// charge takes what a host function did from the fuel; the guest yields at its next check.
+// charge takes what a host function is about to do from the fuel. It settles at once: a function may call the host many
+// thousand times between two checks of its own.
 func (i *Instance) charge(units int64) {
-	i.fuel.Set(uint64(int64(i.fuel.Get()) - units))
+	left := int64(i.fuel.Get()) - units
+	i.fuel.Set(uint64(left))
+	if left < 0 {
+		i.yield(nil)
+	}
 }
 
 // yield is called by the guest when its slice is spent or its depth exceeded. It is a safepoint of Go's runtime.

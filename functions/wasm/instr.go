@@ -79,7 +79,6 @@ const (
 	immBlock
 	immIndex // one u32
 	immPair  // two u32
-	immTable // br_table
 	immTypes // select with types
 	immByte
 	imm32 // signed
@@ -100,8 +99,6 @@ var immediates = func() (t [256]immediate) {
 	set(opBlock, opIf, immBlock)
 	set(opElse, opElse, immNone)
 	set(opEnd, opEnd, immNone)
-	set(opBr, opBrIf, immIndex)
-	set(opBrTable, opBrTable, immTable)
 	set(opReturn, opReturn, immNone)
 	set(opCall, opCall, immIndex)
 	set(opCallIndirect, opCallIndirect, immPair)
@@ -123,25 +120,25 @@ var immediates = func() (t [256]immediate) {
 	return t
 }()
 
-// immediates skips what follows op, and for opMisc returns which instruction it is.
+// immediates skips what follows op, but for branches, whose labels the planner reads, and for opMisc returns which instruction it is.
 func (c *cursor) immediates(op byte) (misc uint32) {
 	switch immediates[op] {
 	case immNone:
 	case immBlock:
-		c.signed(33)
+		c.blockType()
 	case immIndex:
 		c.u32()
 	case immPair:
 		c.u32()
 		c.u32()
-	case immTable:
-		for n := c.count("targets of a br_table", maxBodyBytes) + 1; n > 0 && c.refusal == nil; n-- {
-			c.u32()
-		}
 	case immTypes:
-		c.take(uint32(c.count("types of a select", 1)))
+		if c.u8() != 1 || !valueType(c.u8()) {
+			c.fail(Malformed, "a select with a type has not exactly one")
+		}
 	case immByte:
-		c.u8()
+		if t := c.u8(); t != typeFunc && t != typeExt {
+			c.fail(Malformed, "the type of a null reference is unknown")
+		}
 	case imm32:
 		c.signed(32)
 	case imm64:
@@ -177,8 +174,44 @@ func (c *cursor) misc() uint32 {
 	return sub
 }
 
+// blockEmpty is the type of a block without parameters and results.
+const blockEmpty = 0x40
+
+// blockType skips the type of a block: empty, one value, or the index of a function type. All but an index are one byte.
+func (c *cursor) blockType() {
+	first := c.u8()
+	if first == blockEmpty || valueType(first) || first < blockEmpty {
+		return
+	}
+	if first < 0x80 {
+		c.fail(Malformed, "a block's type is unknown")
+		return
+	}
+	for range 3 {
+		if b := c.u8(); b < 0x80 {
+			if b >= 0x40 { // negative, so no index
+				c.fail(Malformed, "a block's type is unknown")
+			}
+			return
+		}
+	}
+	if c.u8() >= 0x10 {
+		c.fail(Malformed, "a block's type is unknown")
+	}
+}
+
+// simd skips what follows the prefix. wazero reads the instruction as one byte, and the second byte of those above 127 as
+// a nop: so they are taken in their shortest form only, which both read alike.
 func (c *cursor) simd() {
-	switch sub := c.u32(); {
+	first := c.u8()
+	sub := uint32(first)
+	if first >= 0x80 {
+		second := c.u8()
+		if sub = uint32(first&0x7F) | uint32(second)<<7; second == 0 || second >= 0x80 {
+			c.fail(Malformed, "a SIMD instruction is longer than it need be")
+		}
+	}
+	switch {
 	case sub <= 11 || sub == 92 || sub == 93:
 		c.u32()
 		c.u32()

@@ -13,18 +13,19 @@ const (
 	// MaxModuleBytes bounds an upload: a standard-Go guest with json and fmt has 3.3 MB, one with net/http 14 MB.
 	MaxModuleBytes = 10 << 20
 
-	maxTypes      = 10_000
-	maxTypeValues = 1000 // the limit of the JavaScript API for parameters and results
-	maxImports    = 1000
-	maxFunctions  = 20_000 // a million tiny functions take 7 s to compile
-	maxTables     = 1
-	maxTableMin   = 1 << 16
-	maxGlobals    = 10_000
-	maxExports    = 10_000
-	maxElements   = 1 << 16
-	maxSegments   = 100_000   // the Go linker's own limit; json and fmt make 40 000
-	maxBodyBytes  = 256 << 10 // the largest of net/http has 50 KB
-	maxLocals     = 2000
+	maxTypes     = 10_000
+	maxParams    = 256 // C has at most 127; wazero copies them for every block of the type
+	maxResults   = 64  // toolchains write one
+	maxImports   = 1000
+	maxFunctions = 20_000 // a million tiny functions take 7 s to compile
+	maxTables    = 1
+	maxTableMin  = 1 << 16
+	maxGlobals   = 10_000
+	maxExports   = 10_000
+	maxElements  = 1 << 16
+	maxSegments  = 100_000   // the Go linker's own limit; json and fmt make 40 000
+	maxBodyBytes = 256 << 10 // the largest of net/http has 50 KB
+	maxLocals    = 2000
 	// maxMemoryPages is 1 GiB: more than any limit a job can set.
 	maxMemoryPages = 1 << 14
 	// maxNesting bounds blocks within blocks in one function: 50 000 take 19 s to compile, 10 000 take 0.5 s. Standard
@@ -33,8 +34,6 @@ const (
 	// maxNestingSquares bounds the sum of squares over all functions, because compiling is quadratic in the nesting. It
 	// is worth 0.5 s; a guest with net/http has an eighth of it.
 	maxNestingSquares = 100_000_000
-	// maxConstInstructions bounds a constant expression; toolchains write one or two instructions and an end.
-	maxConstInstructions = 16
 	// reservedPrefix begins the names that the rewriter exports.
 	reservedPrefix = "__weir"
 )
@@ -68,11 +67,53 @@ type Refusal struct {
 	cause  error
 }
 
+// Error says what, where, why, and what to do next.
 func (r *Refusal) Error() string {
-	if r.Where == "" {
-		return "module refused: " + string(r.Code) + ": " + r.Detail
+	where := r.Where
+	if where != "" {
+		where += ": "
 	}
-	return "module refused: " + string(r.Code) + ": " + r.Where + ": " + r.Detail
+	return "module refused: " + string(r.Code) + ": " + where + r.Detail + "; " + r.next()
+}
+
+// next is what the author of the module can do.
+func (r *Refusal) next() string {
+	switch r.Code {
+	case NotWASM:
+		return "upload a core module, such as one that GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared writes"
+	case Malformed, Invalid:
+		return "the file is damaged or its toolchain is at fault: build it again"
+	case Limit:
+		return "make the module smaller or split it: docs/sandbox.md has all limits"
+	case ForbiddenInstruction:
+		return "turn this feature off in the toolchain: docs/sandbox.md has what is run"
+	case ForbiddenImport:
+		return "import nothing but weir.* and WASI preview 1"
+	case ForbiddenExport:
+		return "rename the export"
+	case MissingExport:
+		return "build it with a Weir SDK"
+	case WrongABI:
+		return "rebuild it with the SDK of this server"
+	case BadDescription:
+		return "declare the functions through a Weir SDK"
+	case InitFailed:
+		return "keep what runs before the first message small"
+	case CompileFailed, CompileTimeout:
+		return "make its largest functions smaller"
+	}
+	panic("wasm: a refusal with the code " + string(r.Code))
+}
+
+// maxRefusal is where each part of a refusal is cut: names in it are the guest's, and may have megabytes.
+const maxRefusal = 1 << 10
+
+func (r *Refusal) shorten() {
+	for _, part := range []*string{&r.Where, &r.Detail} {
+		if len(*part) > maxRefusal {
+			*part = strings.ToValidUTF8((*part)[:maxRefusal], "") + "..."
+		}
+	}
 }
 
 // Unwrap gives the error that stopped the module while it was tried, such as ErrFuel; nil for static checks.
@@ -162,8 +203,14 @@ func (m *module) checkExports() *Refusal {
 			continue
 		}
 		where := "export " + want.name
-		if !ok || e.kind != kindFunc {
-			return &Refusal{Code: MissingExport, Where: where, Detail: "the module does not export this function; build it with a Weir SDK"}
+		if ok && e.kind == kindFunc && int(e.index) < len(m.imports) {
+			return &Refusal{Code: MissingExport, Where: where, Detail: "the export is an import"}
+		}
+		if ok && e.kind != kindFunc {
+			return &Refusal{Code: MissingExport, Where: where, Detail: "the export is no function"}
+		}
+		if !ok {
+			return &Refusal{Code: MissingExport, Where: where, Detail: "the module does not export this function"}
 		}
 		if t := m.functionType(e.index); string(t.params) != want.typ.params || string(t.results) != want.typ.results {
 			return &Refusal{Code: MissingExport, Where: where, Detail: "the function has another type"}

@@ -10,8 +10,10 @@ package wasm
 // Without the cuts, a jump back in standard-Go code would be charged with the whole function: Go compiles a function
 // with jumps to one loop around a br_table.
 //
-// Entries of functions and headers of loops also check: below zero, the host is called. Small leaves do not, so between
-// two checks runs at most one pass over one function and the small leaves that it calls.
+// Some places also check: below zero, the host is called. They are the entries of functions and the headers of loops, the
+// exits of functions that call, and wherever a way through a function may have run checkCost since the last of them. Small
+// leaves do not check: their callers count them in. So two checks are at most two checkCost apart on any way, also on the
+// way back out of a deep recursion.
 
 // Costs in units of fuel. An instruction costs 1; structure (block, loop, else, end, nop) costs nothing.
 const (
@@ -22,6 +24,11 @@ const (
 	bulkShift = 2
 	// pieceCost is where a piece is full: what a branch may be charged too much.
 	pieceCost = 256
+	// costRef covers that wazero asks the host for a reference to a function.
+	costRef = 64
+	// checkCost is how far a way through a function may run without a check: two of them and a small leaf are less than half
+	// a slice.
+	checkCost = 64 << 10
 )
 
 // What one frame takes of the call depth, so that the depth bounds the bytes of wazero's stack: a unit is a small
@@ -68,7 +75,9 @@ type plan struct {
 // openBlock is one entry of the control stack.
 type openBlock struct {
 	op    byte
-	piece int32 // the piece in which it was opened
+	piece int32  // the piece in which it was opened
+	entry uint32 // far where it was opened
+	exits uint32 // the most of far at the branches to its end
 }
 
 // planner walks the code of one function.
@@ -78,8 +87,9 @@ type planner struct {
 	blocks []openBlock
 	piece  int32 // current
 	full   uint32
-	linear bool // nothing so far can have branched: the first loop is reached for sure
-	dead   bool // what follows is reached by a branch only
+	far    uint32 // what may have run since the last check, on any way to this place
+	linear bool   // nothing so far can have branched: the first loop is reached for sure
+	dead   bool   // what follows is reached by a branch only
 }
 
 // planFunction walks one function's code. It checks nesting and which instructions are allowed, not types. Pieces are cut
@@ -147,10 +157,10 @@ func (w *planner) instruction(m *module) {
 			w.bulk = true
 			w.edits = append(w.edits, edit{at: int32(at), kind: editBulk})
 		}
-	case opBrIf:
-		w.spend(1, at)
+	case opBrIf, opBr, opBrTable: // paid where their labels were read
 		w.linear = false
-	case opBr, opBrTable, opUnreachable:
+		w.dead = w.dead || op != opBrIf
+	case opUnreachable:
 		w.spend(1, at)
 		w.linear = false
 		w.dead = true
@@ -175,40 +185,65 @@ func (w *planner) index(op byte, at int, m *module) (misc uint32) {
 			kind = editCall
 			w.call(at)
 		} else {
-			w.spend(1, at)
+			w.spend(costRef, at)
 		}
 		w.edits = append(w.edits, edit{at: int32(at), drop: int32(w.c.at - at), kind: kind, arg: f})
 	case opCallIndirect:
 		w.c.immediates(op)
 		w.call(at)
+	case opBr, opBrIf:
+		w.spend(1, at)
+		w.branch()
+	case opBrTable:
+		w.spend(1, at)
+		for n := w.c.count("targets of a br_table", maxBodyBytes) + 1; n > 0 && w.c.refusal == nil; n-- {
+			w.branch()
+		}
 	default:
 		return w.c.immediates(op)
 	}
 	return 0
 }
 
+// branch reads a label: what has run so far may have run at the end of its block. A loop checks where it begins.
+func (w *planner) branch() {
+	label := w.c.u32()
+	if int64(label) >= int64(len(w.blocks)) {
+		w.c.fail(Malformed, "a branch leads to no block")
+		return
+	}
+	b := &w.blocks[len(w.blocks)-1-int(label)]
+	b.exits = max(b.exits, w.far)
+}
+
+// call also counts what a small leaf may run; every other function checks.
 func (w *planner) call(at int) {
 	w.spend(costCall, at)
+	w.far += pieceCost
 	w.calls = true
 	w.linear = false
 }
 
 // spend adds an instruction to the current piece, or begins a piece with it.
 func (w *planner) spend(cost uint32, at int) {
-	if w.pieces[w.piece].cost >= w.full {
-		w.begin(at, false)
+	if check := w.far >= checkCost; check || w.pieces[w.piece].cost >= w.full {
+		w.begin(at, check)
 	}
 	w.pieces[w.piece].cost += cost
+	w.far += cost
 }
 
 func (w *planner) begin(at int, checked bool) {
 	w.piece = int32(len(w.pieces))
 	w.pieces = append(w.pieces, piece{checked: checked})
 	w.edits = append(w.edits, edit{at: int32(at), kind: editCharge, arg: uint32(w.piece)})
+	if checked {
+		w.far = 0
+	}
 }
 
 func (w *planner) open(op byte) {
-	w.blocks = append(w.blocks, openBlock{op: op, piece: w.piece})
+	w.blocks = append(w.blocks, openBlock{op: op, piece: w.piece, entry: w.far})
 	if len(w.blocks) > maxNesting {
 		w.c.fail(Limit, "nesting: "+ofLimit(int64(len(w.blocks)), maxNesting))
 		return
@@ -232,7 +267,11 @@ func (w *planner) elseArm() {
 		return
 	}
 	b.op = opElse
+	if !w.dead {
+		b.exits = max(b.exits, w.far)
+	}
 	w.dead = false
+	w.far = b.entry
 	if w.piece != b.piece {
 		w.begin(w.c.at, false)
 	}
@@ -244,6 +283,13 @@ func (w *planner) end() {
 	if b.op == opLoop {
 		w.piece = b.piece
 		return
+	}
+	if w.dead {
+		w.far = 0
+	}
+	w.far = max(w.far, b.exits)
+	if b.op == opIf { // without an else: its body may be passed by
+		w.far = max(w.far, b.entry)
 	}
 	if (w.piece != b.piece || w.dead) && len(w.blocks) > 0 {
 		w.begin(w.c.at, false)

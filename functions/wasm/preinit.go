@@ -24,6 +24,9 @@ const (
 	trialBelt = 30 * time.Second
 	// maxDescription bounds what weir_describe returns.
 	maxDescription = 1 << 20
+	// maxDescribed bounds its function types, and the states of each: more than any program has, and few enough to be
+	// compared with one another.
+	maxDescribed = 1024
 )
 
 // trial is what a first run in the interpreter found out about a module.
@@ -55,7 +58,7 @@ func try(ctx context.Context, w *metered) (t *trial, err error) {
 	}
 	i, err := launch(ctx, rt, code, linear, limits, nil)
 	if err != nil {
-		return nil, &Refusal{Code: InitFailed, Detail: err.Error(), cause: err}
+		return nil, &Refusal{Code: InitFailed, Where: "instantiation", Detail: err.Error(), cause: err}
 	}
 	defer i.Close()
 	t = &trial{}
@@ -80,7 +83,7 @@ func (t *trial) run(i *Instance, warm bool) error {
 	}
 	if int32(version) != abi.Version {
 		return &Refusal{Code: WrongABI, Where: "weir_abi",
-			Detail: fmt.Sprintf("the module speaks version %d, this server speaks %d; rebuild it with the SDK of this server", int32(version), abi.Version)}
+			Detail: fmt.Sprintf("the module speaks version %d, this server speaks %d", int32(version), abi.Version)}
 	}
 	place, err := i.ask("weir_describe", 0)
 	if err != nil {
@@ -132,7 +135,13 @@ func describe(i *Instance, place uint64) (d functions.Description, err error) {
 	if len(d.Functions) == 0 {
 		return d, refuse("it names no function")
 	}
+	if len(d.Functions) > maxDescribed {
+		return d, refuse("function types: " + ofLimit(int64(len(d.Functions)), maxDescribed))
+	}
 	for k, f := range d.Functions {
+		if len(f.States) > maxDescribed {
+			return d, refuse(fmt.Sprintf("function type %s: states: %s", f.Type, ofLimit(int64(len(f.States)), maxDescribed)))
+		}
 		if slices.ContainsFunc(d.Functions[:k], func(other functions.FunctionSpec) bool { return other.Type == f.Type }) {
 			return d, refuse(fmt.Sprintf("function type %s is named twice", f.Type))
 		}

@@ -85,51 +85,13 @@ func TestATruncatedModuleIsRefusedWhereverItEnds(t *testing.T) {
 	}
 }
 
-// withCode is a module whose last function, of no parameter and no result, has this code.
-func withCode(code []byte) []byte {
-	section := func(id byte, content ...byte) []byte {
-		return append(append([]byte{id}, size(len(content))...), content...)
-	}
-	name := func(s string) []byte { return append([]byte{byte(len(s))}, s...) }
-	exports := []byte{6}
-	exports = append(append(exports, name("memory")...), 2, 0)
-	for i, s := range []string{"weir_abi", "weir_describe", "weir_in", "weir_out", "weir_batch"} {
-		exports = append(append(exports, name(s)...), 0, byte(i))
-	}
-	body := func(code ...byte) []byte { return append(size(len(code)+1), append([]byte{0}, code...)...) }
-	bodies := []byte{6}
-	bodies = append(bodies, body(0x41, 1, 0x0B)...)
-	bodies = append(bodies, body(0x42, 0, 0x0B)...)
-	for range 3 {
-		bodies = append(bodies, body(0x41, 8, 0x0B)...)
-	}
-	bodies = append(bodies, body(code...)...)
-	return bytes.Join([][]byte{
-		[]byte("\x00asm\x01\x00\x00\x00"),
-		section(1, 4, 0x60, 0, 1, 0x7F, 0x60, 0, 1, 0x7E, 0x60, 1, 0x7F, 1, 0x7F, 0x60, 0, 0),
-		section(3, 6, 0, 1, 2, 2, 2, 3),
-		section(5, 1, 0, 4),
-		section(7, exports...),
-		section(10, bodies...),
-	}, nil)
-}
-
-// size is n as an unsigned LEB128.
-func size(n int) []byte {
-	var b []byte
-	for ; n >= 0x80; n >>= 7 {
-		b = append(b, byte(n)|0x80)
-	}
-	return append(b, byte(n))
-}
-
 func TestNestingBombsAreRefusedBeforeAnythingWalksThem(t *testing.T) {
 	e := newEngine(t)
 	nested := func(n int) []byte {
 		return append(bytes.Repeat([]byte{0x02, 0x40}, n), bytes.Repeat([]byte{0x0B}, n+1)...)
 	}
-	refused(t, e, withCode(nested(50_000)), wasm.Limit, "function 5, byte 8148")
-	refused(t, e, withCode(bytes.Repeat([]byte{0x0B}, 300<<10)), wasm.Limit, "byte 147")
+	refused(t, e, hostileGuest(answer).raw(void, "", nested(50_000)).bytes(), wasm.Limit, "function 5, byte 8166")
+	refused(t, e, hostileGuest(answer).raw(void, "", bytes.Repeat([]byte{0x0B}, 300<<10)).bytes(), wasm.Limit, "byte 165")
 }
 
 func TestAModuleCannotBePreparedTwiceAtTheSameTimeForEver(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 )
 
 // rewriterVersion is part of every cache key: change it whenever the bytes that the rewriter writes change.
-const rewriterVersion = 1
+const rewriterVersion = 2
 
 // Names that the rewriter exports to the host.
 const (
@@ -94,6 +94,7 @@ func (w *metered) function(out []byte, i int, p *plan) []byte {
 		out = appendIndexed(out, opGlobalGet, uint64(w.depth))
 		out = appendSigned(append(out, opI32Const), frame)
 		out = appendIndexed(append(out, opI32Add), opGlobalSet, uint64(w.depth))
+		out = w.check(appendIndexed(out, opGlobalGet, uint64(w.fuel)))
 		return append(out, opEnd)
 	}
 	return w.instructions(out, code, p, locals)
@@ -102,7 +103,7 @@ func (w *metered) function(out []byte, i int, p *plan) []byte {
 func (w *metered) blockType(out, results []byte) []byte {
 	switch len(results) {
 	case 0:
-		return append(out, 0x40)
+		return append(out, blockEmpty)
 	case 1:
 		return append(out, results[0])
 	}
@@ -153,8 +154,12 @@ func (w *metered) charge(out []byte, p piece, locals scratchLocals) []byte {
 func (w *metered) settle(out []byte, locals scratchLocals) []byte {
 	out = appendIndexed(out, opLocalTee, locals.long)
 	out = appendIndexed(out, opGlobalSet, uint64(w.fuel))
-	out = appendIndexed(out, opLocalGet, locals.long)
-	out = append(out, opI64Const, 0, opI64LtS, opIf, 0x40)
+	return w.check(appendIndexed(out, opLocalGet, locals.long))
+}
+
+// check yields when the number on top of the stack is below zero.
+func (w *metered) check(out []byte) []byte {
+	out = append(out, opI64Const, 0, opI64LtS, opIf, blockEmpty)
 	out = appendIndexed(out, opCall, uint64(w.yield))
 	return append(out, opEnd)
 }
@@ -176,7 +181,7 @@ func (w *metered) enter(out []byte, frame int64, locals scratchLocals) []byte {
 	out = appendIndexed(append(out, opI32Sub), opLocalTee, locals.short)
 	out = appendIndexed(out, opGlobalSet, uint64(w.depth))
 	out = appendIndexed(out, opLocalGet, locals.short)
-	out = append(out, opI32Const, 0, opI32LtS, opIf, 0x40)
+	out = append(out, opI32Const, 0, opI32LtS, opIf, blockEmpty)
 	out = appendIndexed(out, opCall, uint64(w.yield))
 	return append(out, opEnd)
 }

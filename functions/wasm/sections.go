@@ -33,6 +33,9 @@ func (m *module) globalSection(c *cursor) {
 	m.globals = make([]global, 0, c.count("globals", maxGlobals))
 	for range cap(m.globals) {
 		t, mutable := c.u8(), c.u8()
+		if !valueType(t) {
+			c.fail(Malformed, unknownType)
+		}
 		if mutable > 1 {
 			c.fail(Malformed, "a global's mutability is unknown")
 		}
@@ -43,24 +46,34 @@ func (m *module) globalSection(c *cursor) {
 	}
 }
 
-// constExpr takes a constant expression, its end included.
+// constExpr takes a constant expression, its end included: one constant. Other globals would have to be imported.
 func (c *cursor) constExpr() []byte {
 	from := c.at
-	for range maxConstInstructions {
-		switch op := c.u8(); op {
-		case opEnd:
-			return c.b[from:c.at:c.at]
-		case opGlobalGet, opI32Const, opI64Const, opF32Const, opF64Const, opRefNull, opRefFunc, opSIMD:
-			c.immediates(op)
-		default:
-			c.fail(Malformed, "an instruction is not allowed in a constant expression")
-		}
-		if c.refusal != nil {
-			return nil
-		}
+	switch op := c.u8(); op {
+	case opI32Const, opI64Const, opF32Const, opF64Const, opRefNull, opRefFunc, opSIMD:
+		c.immediates(op)
+	default:
+		c.fail(Malformed, "an instruction is not allowed in a constant expression")
 	}
-	c.fail(Limit, "instructions of a constant expression: "+ofLimit(maxConstInstructions+1, maxConstInstructions))
-	return nil
+	if c.u8() != opEnd {
+		c.fail(Malformed, "a constant expression is more than one constant")
+	}
+	if c.refusal != nil {
+		return nil
+	}
+	return c.b[from:c.at:c.at]
+}
+
+// offset takes the constant expression of a place in a table or a memory.
+func (c *cursor) offset() uint32 {
+	if c.u8() != opI32Const {
+		c.fail(Malformed, "a segment's place is no constant")
+	}
+	v := c.signed(32)
+	if c.u8() != opEnd {
+		c.fail(Malformed, "a segment's place is more than one constant")
+	}
+	return uint32(v)
 }
 
 func (m *module) exportSection(c *cursor) {
@@ -83,20 +96,26 @@ func (m *module) elementSection(c *cursor) {
 			c.fail(Malformed, "an element segment's flags are unknown")
 		}
 		passive, indexed := flags&1 != 0, flags&2 != 0
+		table, at := uint32(0), uint32(0)
 		if !passive && indexed {
-			c.u32()
+			table = c.u32()
 		}
 		if !passive {
-			c.constExpr()
+			at = c.offset()
 		}
 		e := element{isExpr: flags&4 != 0}
 		if passive || indexed {
-			c.u8() // the element kind or the reference type: wazero checks which
+			if kind := c.u8(); kind != 0 && kind != typeFunc && kind != typeExt { // wazero checks which of them
+				c.fail(Malformed, "an element segment's type is unknown")
+			}
 		}
 		e.head = c.b[from:c.at:c.at]
 		n := c.count("elements", maxElements)
 		if total += n; total > maxElements {
 			c.fail(Limit, "elements: "+ofLimit(int64(total), maxElements))
+		}
+		if !passive && (int64(table) >= int64(len(m.tableMins)) || int64(at)+int64(n) > int64(m.tableMins[table])) {
+			c.fail(Malformed, "elements lie outside of their table")
 		}
 		for range n {
 			if e.isExpr {
@@ -128,7 +147,9 @@ func (m *module) codeSection(c *cursor) {
 		from := f.at
 		for n := b.localGroups; n > 0 && f.refusal == nil; n-- {
 			b.localCount += uint64(f.u32())
-			f.u8()
+			if !valueType(f.u8()) {
+				f.fail(Malformed, unknownType)
+			}
 			if b.localCount > maxLocals {
 				f.fail(Limit, function(len(m.imports)+i)+": locals: "+ofLimit(int64(b.localCount), maxLocals))
 			}
@@ -147,12 +168,12 @@ func (m *module) dataSection(c *cursor) {
 	for range m.segments {
 		switch c.u32() {
 		case 0:
-			c.constExpr()
+			c.offset()
 		case 1:
 			m.passive = true
 		case 2:
 			c.u32()
-			c.constExpr()
+			c.offset()
 		default:
 			c.fail(Malformed, "a data segment's flags are unknown")
 		}
