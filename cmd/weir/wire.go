@@ -62,12 +62,12 @@ func wire(w wiring) (*node, error) {
 		State: func(from, to functions.KeyGroup) statestore.Backend {
 			return memory.New(memory.Config{From: from, To: to})
 		},
-		Ingress: a.ingress, Egress: a.egress, Modules: load, Meter: w.Telemetry.meter,
+		Ingress: a.ingress, Egress: a.egress, Modules: load, Meter: w.Telemetry.meter, Tracing: w.Telemetry.tracing,
 	})
 	resources := resourcemanager.New(network.Join(roles.ResourceManager), w.Log)
 	jobs := jobmanager.New(network.Join(roles.JobManager), jobmanager.Config{
 		Storage: storage, Cores: runtime.GOMAXPROCS(0), Check: a.check, Dispatch: tasks.Dispatch, Letters: a.letters, Log: w.Log,
-		Meter: w.Telemetry.meter,
+		Meter: w.Telemetry.meter, Tracing: w.Telemetry.tracing,
 	})
 	return &node{
 		Run:        func(ctx context.Context) error { return runRoles(ctx, jobs, resources, tasks) },

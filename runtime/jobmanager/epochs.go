@@ -43,13 +43,15 @@ func (j *master) step(ctx context.Context, e event) error {
 func (j *master) act(ctx context.Context, a action) ([]action, error) {
 	switch a := a.(type) {
 	case trigger:
-		j.broadcast(&wire.Trigger{Attempt: j.attempt, Trigger: a.trigger, Switch: a.ask.version, Final: a.ask.final})
+		j.broadcast(&wire.Trigger{Attempt: j.attempt, Trigger: a.trigger, Switch: a.ask.version, Final: a.ask.final, Trace: j.trace.begin(ctx, j.manager.config.Tracing, j)})
 	case commit:
 		started := time.Now()
 		if err := j.append(ctx, nextManifest(j.manifest, a.epoch, j.takeFold(), time.Now())); err != nil {
 			return nil, err
 		}
 		failpoint.Hit("manifest-written")
+		j.trace.manifest(ctx, j.manager.config.Tracing, started)
+		j.trace.end(j.manifest.Number, "")
 		j.measure(a.epoch)
 		if j.manager.instruments != nil {
 			j.ledger.commit(a.epoch.acks, j.manifest)
@@ -62,6 +64,7 @@ func (j *master) act(ctx context.Context, a action) ([]action, error) {
 		j.broadcast(&wire.Complete{Attempt: j.attempt, Trigger: a.trigger, Number: j.manifest.Number})
 	case abort:
 		j.ledger.failed++
+		j.trace.end(0, a.reason)
 		j.log.Warn("checkpoint failed", "trigger", a.trigger, "err", a.reason)
 		j.note("checkpoint-failed", a.reason)
 		j.broadcast(&wire.Abort{Attempt: j.attempt, Trigger: a.trigger})

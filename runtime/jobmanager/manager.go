@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/internal/telemetry"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/internal/wire"
 	"github.com/weir-run/weir/statestore/checkpoint"
@@ -28,7 +29,7 @@ const resourceManager = "resourcemanager"
 // the 30 s after which orchestrators kill.
 const drainLimit = 25 * time.Second
 
-// Config is what a Manager is made of; all of it but Meter is required.
+// Config is what a Manager is made of; all of it but Meter and Tracing is required.
 type Config struct {
 	Storage checkpoint.Storage
 	Cores   int // CPUs that epochs of interval auto take their share of
@@ -39,7 +40,8 @@ type Config struct {
 	// Letters reads a job's dead letters, the latest last.
 	Letters func(ctx context.Context, job *functions.Job, limit int) ([]Letter, error)
 	Log     *slog.Logger
-	Meter   metric.Meter // takes Metrics; nil measures nothing
+	Meter   metric.Meter       // takes Metrics; nil measures nothing
+	Tracing *telemetry.Tracing // nil traces nothing
 }
 
 // Letter is a dead letter as its topic holds it, with what a redrive needs.

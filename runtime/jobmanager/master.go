@@ -95,6 +95,7 @@ type master struct {
 	statsAt        time.Time
 	rates          [2]float64
 	ledger         ledger
+	trace          epochTrace
 	ended          bool
 }
 

@@ -172,6 +172,10 @@ func (t *task) call(module int, b *batch) error {
 	if err := t.encode(b); err != nil {
 		return err
 	}
+	if t.spans != nil {
+		t.spans.begin(t, b)
+		defer t.spans.end()
+	}
 	t.stats.invocations.Add(uint64(b.n))
 	t.sequence++
 	out, err := t.invokers[module].Call(b.encoder.Bytes(), t.now, t.seed())
@@ -214,6 +218,7 @@ func (t *task) discard(module int, b *batch, cause error) error {
 // leave puts a message and those behind it in its group aside, to be run one by one.
 func (t *task) leave(b *batch, first int16) {
 	for i := first; i >= 0; i = b.next[i] {
+		t.spans.failed(&b.messages[i], "another message of the batch failed: this one runs again alone")
 		t.leftovers = append(t.leftovers, b.messages[i])
 	}
 }

@@ -153,11 +153,17 @@ func (t *task) applyOps(b *batch, g *group, op *abi.Op) (answered [batchMessages
 			if len(op.Type) > 0 {
 				out.Ext = functions.AppendExt(append([]byte(nil), op.Ext...), functions.TagType, op.Type)
 			}
+			if t.spans != nil {
+				out.Ext = t.spans.sent(m, out.Ext)
+			}
 			t.deliver(&out)
 		case abi.Egress:
 			egress := t.egress(op.Target)
 			record := egressRecord(egress, op)
 			record.Time = t.now
+			if t.spans != nil {
+				t.spans.emitted(m, egress.delivery, &record, t.program.clusters[egress.cluster].egress)
+			}
 			t.emit(egress.cluster, egress.delivery, &record)
 		case abi.Reply:
 			if m.Kind == functions.KindRequest {

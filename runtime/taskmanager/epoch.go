@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/internal/failpoint"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/internal/wire"
@@ -26,6 +27,7 @@ type epoch struct {
 	snapshots []*snapshot
 	carried   []*snapshot // of aborted epochs: their deltas, outboxes and replies join this one
 	aborted   bool
+	trace     *functions.Trace // of the epoch; nil: it is not traced
 }
 
 // collect takes one task's snapshot; with the last one, the worker writes its file and acknowledges.
@@ -46,11 +48,13 @@ func (w *worker) collect(ctx context.Context, s *snapshot) error {
 	e.carried, w.carried = w.carried, nil
 	ack := &wire.Acknowledge{Attempt: w.attempt, Trigger: e.trigger, Lanes: w.laneOutputs(e), Idle: e.idle()}
 	var err error
-	writing := time.Now()
+	w.traceSeals(ctx, e)
+	writing, written := time.Now(), w.epochSpan(ctx, e, "write")
 	if ack.File, ack.Deltas, ack.Cost, err = w.write(ctx, e); err != nil {
 		ack.Error = err.Error()
 	}
 	ack.Write = time.Since(writing)
+	written()
 	failpoint.Hit("file-written")
 	for _, lane := range ack.Lanes {
 		if lane.Output {
@@ -194,6 +198,18 @@ func (w *worker) outbox(e *epoch, p *publisher) [][]byte {
 	return outbox
 }
 
+// links are the sampled invocations that wrote to the outboxes of a task.
+func (e *epoch) links(task int) (links []functions.Trace) {
+	for _, list := range [][]*snapshot{e.carried, e.snapshots} {
+		for _, s := range list {
+			if s.task == task {
+				links = append(links, s.links...)
+			}
+		}
+	}
+	return links[:min(len(links), maxLinks)]
+}
+
 // complete lets the effects of a committed epoch out: replies, outboxes, consumer group offsets.
 func (w *worker) complete(ctx context.Context, c *wire.Complete) error {
 	e := w.epoch(c.Trigger)
@@ -204,7 +220,7 @@ func (w *worker) complete(ctx context.Context, c *wire.Complete) error {
 	for _, p := range w.publishers {
 		if outbox := w.outbox(e, p); len(outbox) > 0 {
 			w.unpublished++
-			p.put(c.Number, outbox)
+			p.put(&publication{number: c.Number, outbox: outbox, trace: e.trace, links: e.links(p.task)})
 		}
 	}
 	for _, list := range [][]*snapshot{e.carried, e.snapshots} {

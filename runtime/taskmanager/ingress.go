@@ -93,6 +93,9 @@ func (t *task) take(in *ingress, fetch *router.Fetch, straight bool) error {
 			continue
 		}
 		from := len(in.ext) // what a batch holds of it stays, also when it grows
+		if t.spans != nil {
+			in.ext = t.spans.arrive(in.ext, fetch.Partition.Topic, record)
+		}
 		in.ext = appendRecordExt(in.ext, route, fetch, record)
 		message := functions.Message{
 			Sender: functions.NoSender, Kind: functions.KindIngress, Time: record.Time, Key: key, Value: record.Value, Ext: in.ext[from:len(in.ext):len(in.ext)],

@@ -54,7 +54,7 @@ func (w *worker) recoverLanes(ctx context.Context, d *wire.Deploy) (pending int,
 		pending += len(outboxes)
 		if r.own {
 			w.publishers = append(w.publishers, &publisher{
-				id: r.id, task: r.task, cluster: r.cluster, lane: lane, inbox: wire.NewInbox[publication](nil),
+				id: r.id, task: r.task, cluster: r.cluster, lane: lane, inbox: wire.NewInbox[publication](nil), tracing: w.config.Tracing,
 			})
 		}
 		group.Go(func() error { return w.recoverLane(ctx, d, r, lane, outboxes) })

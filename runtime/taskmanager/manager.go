@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/internal/telemetry"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/internal/wire"
 	"github.com/weir-run/weir/statestore"
@@ -26,7 +27,7 @@ const (
 	DefaultSlots = 64
 )
 
-// Config is what a Manager is made of. Every field but Slots, Link and Meter is required.
+// Config is what a Manager is made of. Every field but Slots, Link, Meter and Tracing is required.
 type Config struct {
 	Slots   int // tasks that may run here; 0 is DefaultSlots
 	Storage checkpoint.Storage
@@ -37,8 +38,9 @@ type Config struct {
 	Log     *slog.Logger
 	// Link is where task from puts its frames for task to, whose inbox is given when it runs here (and to every task its
 	// own); nil is that inbox itself. For simulation.
-	Link  func(attempt wire.Attempt, from, to int, inbox *wire.Inbox[[]byte]) *wire.Inbox[[]byte]
-	Meter metric.Meter // takes Metrics; nil measures nothing, at no cost
+	Link    func(attempt wire.Attempt, from, to int, inbox *wire.Inbox[[]byte]) *wire.Inbox[[]byte]
+	Meter   metric.Meter       // takes Metrics; nil measures nothing, at no cost
+	Tracing *telemetry.Tracing // nil traces nothing, at no cost
 }
 
 // IngressRequest asks for the part of an ingress that one task reads.

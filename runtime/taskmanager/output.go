@@ -91,6 +91,7 @@ func (t *task) transmit(s *sending) {
 	var left atomic.Int64
 	left.Store(int64(len(s.batch)))
 	t.worker.unsent.Add(1)
+	published := t.spans.publish(t)
 	for _, chunk := range s.batch {
 		t.program.clusters[s.cluster].egress.Send(chunk, func(err error) {
 			if err != nil {
@@ -100,6 +101,7 @@ func (t *task) transmit(s *sending) {
 			if left.Add(-1) != 0 {
 				return
 			}
+			published()
 			t.commands.Put(command{acked: s})
 			if w := t.worker; w.unsent.Add(-1) == 0 && w.ending.Load() {
 				w.events.Put(func() error { w.reportFinished(); return nil })

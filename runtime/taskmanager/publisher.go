@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/internal/failpoint"
+	"github.com/weir-run/weir/internal/telemetry"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/internal/wire"
 )
@@ -17,6 +19,7 @@ type publisher struct {
 	cluster *cluster
 	lane    router.Lane
 	inbox   *wire.Inbox[publication]
+	tracing *telemetry.Tracing
 	pending atomic.Uint64 // number of the epoch being published; 0 is none
 	bytes   atomic.Int64
 }
@@ -25,16 +28,18 @@ type publisher struct {
 type publication struct {
 	number uint64
 	outbox [][]byte
+	trace  *functions.Trace  // of its epoch, or nil
+	links  []functions.Trace // sampled invocations that wrote to it
 }
 
-func (p *publisher) put(number uint64, outbox [][]byte) {
-	p.pending.Store(number)
+func (p *publisher) put(next *publication) {
+	p.pending.Store(next.number)
 	size := 0
-	for _, chunk := range outbox {
+	for _, chunk := range next.outbox {
 		size += len(chunk)
 	}
 	p.bytes.Store(int64(size))
-	p.inbox.Put(publication{number: number, outbox: outbox})
+	p.inbox.Put(*next)
 }
 
 // run publishes until ctx is done; done is called after each outbox.
@@ -46,7 +51,8 @@ func (p *publisher) run(ctx context.Context, done func(number uint64)) error {
 		case <-p.inbox.Ready():
 		}
 		for _, next := range p.inbox.Take(nil) {
-			if err := p.lane.Publish(ctx, next.number, next.outbox); err != nil {
+			err := p.publish(ctx, &next)
+			if err != nil {
 				return fmt.Errorf("publish epoch %d: %w", next.number, &laneError{p.id, err})
 			}
 			failpoint.Hit("published")
@@ -55,6 +61,19 @@ func (p *publisher) run(ctx context.Context, done func(number uint64)) error {
 			done(next.number)
 		}
 	}
+}
+
+// publish writes one outbox, and traces that when something in it is sampled.
+func (p *publisher) publish(ctx context.Context, next *publication) error {
+	parent := next.trace
+	if parent == nil && len(next.links) > 0 {
+		parent = &next.links[0]
+	}
+	if parent != nil && p.tracing != nil {
+		span := p.tracing.Start(ctx, parent, "publish", publishOptions(next.links, laneKey.String(p.id), epochKey.Int64(int64(next.number)))...)
+		defer span.End()
+	}
+	return p.lane.Publish(ctx, next.number, next.outbox)
 }
 
 // laneError is an error of a lane, with the lane's name.

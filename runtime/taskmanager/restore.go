@@ -107,7 +107,7 @@ func (w *worker) makeTasks(numbers []int) error {
 			wake: wake, inbox: wire.NewInbox[[]byte](wake), commands: wire.NewInbox[command](wake),
 			in: make([]inbound, job.Parallelism), out: make([]outbound, job.Parallelism),
 			state: w.config.State(functions.KeyGroup(from), functions.KeyGroup(to)), program: w.program, batches: make([]batch, len(w.program.modules)),
-			outboxes: newOutboxes(len(w.program.clusters)), unacked: newUnacked(len(w.program.clusters)), stats: &taskStats{}, meter: newMeter(w.manager.instruments),
+			outboxes: newOutboxes(len(w.program.clusters)), unacked: newUnacked(len(w.program.clusters)), stats: &taskStats{}, meter: newMeter(w.manager.instruments), spans: newSpans(w.config.Tracing),
 		}
 		w.local = append(w.local, t)
 		w.inboxes[id] = t.inbox

@@ -105,6 +105,7 @@ func (t *task) wakeRetries() {
 func (t *task) fail(m *functions.Message, cause string) error {
 	t.stats.failures.Add(1)
 	t.meter.failed(t, m.Target)
+	t.spans.failed(m, cause)
 	function := &t.program.functions[m.Target]
 	m.Attempts++
 	if int(m.Attempts) < function.retry.Attempts {

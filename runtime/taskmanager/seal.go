@@ -3,6 +3,7 @@ package taskmanager
 import (
 	"time"
 
+	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/internal/failpoint"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/internal/wire"
@@ -24,8 +25,10 @@ type snapshot struct {
 	outboxes  [][][]byte // by cluster
 	unacked   [][][]byte // at-least-once output not yet acknowledged, by cluster
 	replies   []reply
-	samples   []int64 // arrival times (unix ms) of some of the epoch's messages
-	sealing   time.Duration
+	links     []functions.Trace // sampled invocations that wrote to the outboxes
+	samples   []int64           // arrival times (unix ms) of some of the epoch's messages
+	began     time.Time         // of the seal
+	sealing   time.Duration     // how long it took
 }
 
 // seal ends the epoch of this task: it captures everything that belongs to it, then sends the barrier on every channel,
@@ -44,7 +47,7 @@ func (t *task) seal(barrier wire.Barrier) {
 	}
 	positions, unsettled := t.positions()
 	t.sealed = &snapshot{
-		task: t.id, trigger: barrier.Trigger, final: barrier.Final, done: t.ingressesDone(), positions: positions, unsettled: unsettled,
+		began: started, task: t.id, trigger: barrier.Trigger, final: barrier.Final, done: t.ingressesDone(), positions: positions, unsettled: unsettled,
 		delta:    t.state.Seal(),
 		mailbox:  append(t.retries.capture(), t.mailbox.capture()...),
 		queued:   t.captureQueued(),
@@ -52,6 +55,7 @@ func (t *task) seal(barrier wire.Barrier) {
 		unacked:  t.unacked.capture(),
 		replies:  t.replies,
 		samples:  t.samples,
+		links:    t.spans.take(),
 	}
 	t.samples = nil
 	t.observe()

@@ -80,6 +80,7 @@ type task struct {
 	now         int64
 	stats       *taskStats
 	meter       *meter // nil: nothing is measured
+	spans       *spans // nil: nothing is traced
 }
 
 // taskStats is written by the task and read by anyone.
@@ -102,6 +103,7 @@ func (t *task) run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	t.meter.begin(ctx, t)
+	t.spans.attach(ctx)
 	for ctx.Err() == nil {
 		t.worked = false
 		t.now = time.Now().UnixMilli()

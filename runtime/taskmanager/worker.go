@@ -140,6 +140,7 @@ func (w *worker) handle(ctx context.Context, group *errgroup.Group, m wire.Messa
 		if w.epoch(c.Trigger) == nil {
 			w.epochs = append(w.epochs, &epoch{trigger: c.Trigger})
 		}
+		w.epoch(c.Trigger).trace = w.traceOf(c.Trace)
 		if c.Switch != 0 {
 			w.switched = c.Switch
 		}

@@ -52,6 +52,7 @@ type (
 		Trigger uint64 `json:"trigger"`
 		Switch  int    `json:"switch,omitempty"`
 		Final   bool   `json:"final,omitempty"`
+		Trace   string `json:"trace,omitempty"` // traceparent of an epoch that is traced
 	}
 	// Complete tells that the manifest of a trigger is written: outboxes and replies leave.
 	Complete struct {
