@@ -41,11 +41,13 @@ const (
 type Config struct {
 	Version string // Version or Older; empty is Version
 	Dir     string // data, configuration and logs; a broker found there is gone on with
-	Port    int    // of the plain listener; the controller takes the next one, SASL the one after
+	Port    int    // of the plain listener; the controller takes the next one, then SASL, TLS, mutual TLS, SASL over TLS
 	Cache   string // jars, shared by all brokers of a machine
 	// Username and Password, when set, open a SASL listener as well, with PLAIN and SCRAM-SHA-512.
 	Username string
 	Password string
+	// Authority, when set, opens listeners with TLS as well, and is the one whose client certificates are trusted.
+	Authority *Authority
 }
 
 // Broker is one broker process.
@@ -76,6 +78,24 @@ func (b *Broker) Address() string { return address(b.cfg.Port) }
 
 // SASLAddress is the listener that wants credentials.
 func (b *Broker) SASLAddress() string { return address(b.cfg.Port + 2) }
+
+// TLSAddress is the listener that shows a certificate and asks for none.
+func (b *Broker) TLSAddress() string { return address(b.cfg.Port + 3) }
+
+// MutualTLSAddress is the listener that wants a client certificate.
+func (b *Broker) MutualTLSAddress() string { return address(b.cfg.Port + 4) }
+
+// SASLTLSAddress is the listener that wants credentials over TLS.
+func (b *Broker) SASLTLSAddress() string { return address(b.cfg.Port + 5) }
+
+// Renew gives the broker a certificate of another authority, which it uses and trusts from its next start on.
+func (b *Broker) Renew(a *Authority) error {
+	b.cfg.Authority = a
+	return a.Issue(b.certificates(), "broker")
+}
+
+// certificates is the folder of the broker's own.
+func (b *Broker) certificates() string { return filepath.Join(b.cfg.Dir, "tls") }
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
@@ -134,15 +154,12 @@ func (b *Broker) Restart(ctx context.Context) error {
 
 // await returns when every listener takes connections.
 func (b *Broker) await(ctx context.Context) error {
-	listeners := []string{b.Address()}
-	if b.cfg.Username != "" {
-		listeners = append(listeners, b.SASLAddress())
-	}
+	listeners := b.listeners()
 	tick := time.NewTicker(dialInterval)
 	defer tick.Stop()
 	var dialer net.Dialer
 	for len(listeners) > 0 {
-		c, err := dialer.DialContext(ctx, "tcp", listeners[0])
+		c, err := dialer.DialContext(ctx, "tcp", listeners[0].address)
 		if err == nil {
 			if err := c.Close(); err != nil {
 				return err

@@ -54,6 +54,11 @@ func (b *Broker) prepare(ctx context.Context) error {
 	if err := b.fetch(ctx); err != nil {
 		return err
 	}
+	if b.cfg.Authority != nil {
+		if err := b.Renew(b.cfg.Authority); err != nil {
+			return err
+		}
+	}
 	properties := filepath.Join(b.cfg.Dir, "server.properties")
 	if err := os.WriteFile(properties, []byte(b.properties()), 0o600); err != nil {
 		return err
@@ -111,20 +116,62 @@ func (b *Broker) fetch(ctx context.Context) error {
 	return nil
 }
 
+// listener is one of the broker's, beside the controller's.
+type listener struct {
+	name     string // as a property's name has it in lower case
+	protocol string // Kafka's security protocol
+	address  string
+	settings string // its own properties
+}
+
+// listeners are those that the configuration asks for; the first is the broker's own.
+func (b *Broker) listeners() []listener {
+	all := []listener{{name: "PLAINTEXT", protocol: "PLAINTEXT", address: b.Address()}}
+	if b.cfg.Username != "" {
+		all = append(all, listener{"SASL_PLAINTEXT", "SASL_PLAINTEXT", b.SASLAddress(), b.logins("sasl_plaintext")})
+	}
+	if b.cfg.Authority != nil {
+		all = append(all,
+			listener{"SSL", "SSL", b.TLSAddress(), b.stores("ssl", "none")},
+			listener{"MUTUAL", "SSL", b.MutualTLSAddress(), b.stores("mutual", "required")})
+	}
+	if b.cfg.Username != "" && b.cfg.Authority != nil {
+		all = append(all, listener{"SASL_SSL", "SASL_SSL", b.SASLTLSAddress(), b.stores("sasl_ssl", "none") + b.logins("sasl_ssl")})
+	}
+	return all
+}
+
+// logins are the properties of a listener with SASL; SCRAM's users are in the log.
+func (b *Broker) logins(name string) string {
+	return fmt.Sprintf(`listener.name.%[1]s.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_%[2]s="%[3]s";
+listener.name.%[1]s.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+`, name, b.cfg.Username, b.cfg.Password)
+}
+
+// stores are the properties of a listener with TLS.
+func (b *Broker) stores(name, client string) string {
+	return fmt.Sprintf(`listener.name.%[1]s.ssl.keystore.type=PEM
+listener.name.%[1]s.ssl.keystore.location=%[2]s/both.pem
+listener.name.%[1]s.ssl.truststore.type=PEM
+listener.name.%[1]s.ssl.truststore.location=%[2]s/ca.pem
+listener.name.%[1]s.ssl.client.auth=%[3]s
+`, name, b.certificates(), client)
+}
+
 // properties are for one node with small internal topics.
 func (b *Broker) properties() string {
-	plain, controller := b.Address(), address(b.cfg.Port+1)
-	listeners, advertised, protocols := "PLAINTEXT://"+plain, "PLAINTEXT://"+plain, "PLAINTEXT:PLAINTEXT"
-	sasl := ""
+	controller := address(b.cfg.Port + 1)
+	var listening, protocols []string
+	settings := ""
 	if b.cfg.Username != "" {
-		listeners += ",SASL_PLAINTEXT://" + b.SASLAddress()
-		advertised += ",SASL_PLAINTEXT://" + b.SASLAddress()
-		protocols += ",SASL_PLAINTEXT:SASL_PLAINTEXT"
-		sasl = fmt.Sprintf(`sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
-listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_%s="%s";
-listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
-`, b.cfg.Username, b.cfg.Password)
+		settings = "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512\n"
 	}
+	for _, l := range b.listeners() {
+		listening = append(listening, l.name+"://"+l.address)
+		protocols = append(protocols, l.name+":"+l.protocol)
+		settings += l.settings
+	}
+	advertised := strings.Join(listening, ",")
 	quorum := "controller.quorum.bootstrap.servers=" + controller
 	if b.old() {
 		quorum = "controller.quorum.voters=1@" + controller
@@ -149,5 +196,5 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 transaction.max.timeout.ms=3600000
-`, quorum, listeners, controller, advertised, protocols, sasl, filepath.Join(b.cfg.Dir, "log"))
+`, quorum, advertised, controller, advertised, strings.Join(protocols, ","), settings, filepath.Join(b.cfg.Dir, "log"))
 }
