@@ -28,10 +28,12 @@ const (
 
 // Client is what the command line asks of a Kafka cluster.
 type Client struct {
-	opts  []kgo.Opt
-	cl    *kgo.Client
-	adm   *kadm.Client
-	watch *watch
+	address string // as the cluster names it
+	known   bool   // it has credentials
+	opts    []kgo.Opt
+	cl      *kgo.Client
+	adm     *kadm.Client
+	watch   *watch
 }
 
 // TopicDescription is a topic as a person sees it.
@@ -92,7 +94,7 @@ func OpenClient(cluster functions.Cluster, secrets Secrets, log *slog.Logger) (*
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{watch: newWatch(log)}
+	c := &Client{address: cluster.Address, known: cluster.SASL != nil, watch: newWatch(log)}
 	var err error
 	if c.opts, err = options(cluster, secrets, "weir-cli", c.watch); err != nil {
 		return nil, fmt.Errorf("open kafka client: %w", err)
@@ -108,6 +110,46 @@ func OpenClient(cluster functions.Cluster, secrets Secrets, log *slog.Logger) (*
 
 // Close gives the connections back.
 func (c *Client) Close() { c.cl.Close() }
+
+// Reach connects to the cluster. A broker that is there but does not fit the settings is a ConnectionError at once; one
+// that is away is waited for, as for every request.
+func (c *Client) Reach(ctx context.Context) error {
+	err := c.guarded(ctx, c.cl.Ping)
+	var ended *kgo.ErrFirstReadEOF
+	var misfit *ConnectionError
+	if !errors.As(err, &misfit) && errors.As(err, &ended) && !c.known {
+		err = &ConnectionError{c.address, WantsSASL, err}
+	}
+	if err != nil {
+		return fmt.Errorf("reach kafka: %w", named(err))
+	}
+	return nil
+}
+
+// guarded runs do until it is done or a broker turns out not to fit the settings, which some requests would wait out.
+func (c *Client) guarded(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- do(ctx) }() // ends with ctx, and is waited for
+	var err error
+	select {
+	case err = <-done:
+		if err == nil {
+			return nil
+		}
+	case m := <-c.watch.misfits:
+		cancel()
+		<-done
+		return m
+	}
+	select {
+	case m := <-c.watch.misfits: // says more than the request's error
+		return m
+	default:
+		return err
+	}
+}
 
 // Topics describes all topics but Kafka's own, by name.
 func (c *Client) Topics(ctx context.Context) ([]TopicDescription, error) {
@@ -209,7 +251,8 @@ func (c *Client) Produce(ctx context.Context, r *ProducedRecord) (partition int3
 	for _, h := range r.Headers {
 		k.Headers = append(k.Headers, kgo.RecordHeader(h))
 	}
-	if err := c.cl.ProduceSync(ctx, k).FirstErr(); err != nil {
+	err = c.guarded(ctx, func(ctx context.Context) error { return c.cl.ProduceSync(ctx, k).FirstErr() })
+	if err != nil {
 		return 0, 0, fmt.Errorf("produce to %s: %w", r.Topic, named(err))
 	}
 	return k.Partition, k.Offset, nil

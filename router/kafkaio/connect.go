@@ -2,13 +2,10 @@ package kafkaio
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -72,11 +69,11 @@ func options(c functions.Cluster, secrets Secrets, clientID string, w *watch) ([
 		kgo.RetryBackoffFn(backoff), kgo.DisableClientMetrics(),
 	}
 	if c.TLS != nil {
-		conf, err := tlsConfig(c.TLS)
+		keys, err := openKeys(c.TLS, w.log)
 		if err != nil {
 			return nil, err
 		}
-		opts = append(opts, kgo.DialTLSConfig(conf))
+		opts = append(opts, kgo.Dialer(keys.dial))
 	}
 	if c.SASL != nil {
 		m, err := mechanism(c.SASL, secrets)
@@ -86,28 +83,6 @@ func options(c functions.Cluster, secrets Secrets, clientID string, w *watch) ([
 		opts = append(opts, kgo.SASL(m))
 	}
 	return opts, nil
-}
-
-func tlsConfig(t *functions.TLS) (*tls.Config, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
-	if t.CA != "" {
-		pem, err := os.ReadFile(t.CA)
-		if err != nil {
-			return nil, fmt.Errorf("read certificate authority: %w", err)
-		}
-		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read certificate authority %s: no PEM certificate in it", t.CA)
-		}
-	}
-	if t.Cert != "" || t.Key != "" {
-		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-		if err != nil {
-			return nil, fmt.Errorf("read client certificate: %w", err)
-		}
-		conf.Certificates = []tls.Certificate{pair}
-	}
-	return conf, nil
 }
 
 func mechanism(s *functions.SASL, secrets Secrets) (sasl.Mechanism, error) {
@@ -144,41 +119,68 @@ func mechanism(s *functions.SASL, secrets Secrets) (sasl.Mechanism, error) {
 	return nil, fmt.Errorf("sasl mechanism %q is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512", s.Mechanism)
 }
 
-// watch tells once when a broker cannot be reached, and once when it can be again. A refusal of the credentials is kept
-// for the owner, because no retry heals it.
+// reach is what is known of a broker.
+type reach uint8
+
+const (
+	reached reach = iota
+	away          // no connection comes about
+	unfit         // it does, but the broker and the settings do not fit
+)
+
+// watch tells once when a broker cannot be reached or used, and once when it can be again. A refusal of the credentials
+// is kept for the owner, because no retry heals it, and so is the first misfit, for those who do not wait.
 type watch struct {
 	log     *slog.Logger
-	refused chan error // capacity 1: the first refusal
+	refused chan error            // capacity 1: the first refusal
+	misfits chan *ConnectionError // capacity 1: the first misfit
 
-	mu   sync.Mutex // guards down
-	down map[string]bool
+	mu     sync.Mutex // guards states
+	states map[string]reach
 }
 
 func newWatch(log *slog.Logger) *watch {
-	return &watch{log: log, refused: make(chan error, 1), down: map[string]bool{}}
+	return &watch{log: log, refused: make(chan error, 1), misfits: make(chan *ConnectionError, 1), states: map[string]reach{}}
 }
 
-// OnBrokerConnect is the client's hook after each attempt to connect.
-func (w *watch) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+// OnBrokerConnect is the client's hook after each attempt to connect. conn is nil when no connection came about.
+func (w *watch) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, conn net.Conn, err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
+	addr := net.JoinHostPort(meta.Host, fmt.Sprint(meta.Port))
+	state := reached
+	if err != nil {
+		state = away
+		if m := misfit(addr, conn, err); m != nil {
+			state, err = unfit, m
+			select {
+			case w.misfits <- m:
+			default:
+			}
+		}
+	}
 	if isAuth(err) {
+		if state != unfit {
+			err = fmt.Errorf("connect to kafka %s: %w", addr, authError(err))
+		}
 		select {
-		case w.refused <- fmt.Errorf("connect to kafka %s:%d: %w", meta.Host, meta.Port, authError(err)):
+		case w.refused <- err:
 		default:
 		}
 		return
 	}
-	addr := net.JoinHostPort(meta.Host, fmt.Sprint(meta.Port))
 	w.mu.Lock()
-	was := w.down[addr]
-	w.down[addr] = err != nil
+	was := w.states[addr]
+	w.states[addr] = state
 	w.mu.Unlock()
 	switch {
-	case err != nil && !was:
+	case state == was:
+	case state == away:
 		w.log.Warn("kafka cannot be reached, waiting for it", "broker", addr, "err", err)
-	case err == nil && was:
+	case state == unfit:
+		w.log.Warn("kafka cannot be used with these settings, waiting for them to fit", "broker", addr, "err", err)
+	default:
 		w.log.Info("kafka is reached again", "broker", addr)
 	}
 }

@@ -14,7 +14,8 @@ import (
 // Consume reads records and visits each, in order within a partition, until Count is reached, the end as of now is
 // reached (unless Follow), visit returns an error, or ctx ends. Records are views that end with the visit.
 func (c *Client) Consume(ctx context.Context, what Consumption, visit func(*ConsumedRecord) error) error {
-	if err := c.consume(ctx, what, visit); err != nil {
+	err := c.guarded(ctx, func(ctx context.Context) error { return c.consume(ctx, what, visit) })
+	if err != nil {
 		return fmt.Errorf("consume %s: %w", what.Topic, err)
 	}
 	return nil
