@@ -73,17 +73,20 @@ func (a *adapters) check(ctx context.Context, job *functions.Job) ([]string, err
 func (a *adapters) checkCluster(ctx context.Context, c functions.Cluster, topics map[string]bool) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
-	client, err := kafkaio.OpenClient(c, a.secret, a.Log)
+	client, err := kafkaio.OpenClient(c, a.Secrets, a.Log)
 	if err != nil {
 		return "", &router.Problem{Type: "bad-cluster", Title: "the Kafka cluster cannot be used", Status: http.StatusUnprocessableEntity, Detail: err.Error()}
 	}
 	defer client.Close()
+	if err := a.unfit(c.Address, client.Reach(ctx)); err != nil {
+		return "", err
+	}
 	for topic, must := range topics {
 		there, near, err := client.Exists(ctx, topic)
+		if err := a.unfit(c.Address, err); err != nil {
+			return "", err
+		}
 		switch {
-		case errors.Is(err, router.ErrAuth):
-			return "", &router.Problem{Type: "kafka-credentials", Title: "the broker refuses the credentials", Status: http.StatusUnprocessableEntity,
-				Detail: fmt.Sprintf("%s: %v; check sasl and tls of the ingress or egress", c.Address, err)}
 		case err != nil:
 			return fmt.Sprintf("broker %s does not answer: the job waits for it", c.Address), nil
 		case !there && must:
@@ -91,6 +94,24 @@ func (a *adapters) checkCluster(ctx context.Context, c functions.Cluster, topics
 		}
 	}
 	return "topics exist on " + c.Address, nil
+}
+
+// unfit is the problem of a broker that is there but refuses the settings it is reached with, or nil.
+func (a *adapters) unfit(address string, err error) error {
+	place := "look at tls and sasl of the ingress or egress in module.yaml"
+	if address == a.Broker.Address {
+		place = "look at the settings kafka-... that the server was started with, and at tls and sasl in module.yaml"
+	}
+	var connection *kafkaio.ConnectionError
+	switch {
+	case errors.As(err, &connection) && !errors.Is(err, router.ErrAuth):
+		return &router.Problem{Type: "kafka-connection", Title: "the broker cannot be used with these settings", Status: http.StatusUnprocessableEntity,
+			Detail: connection.Error() + "\n" + place, Docs: "docs/errors.md#kafka-connection"}
+	case errors.Is(err, router.ErrAuth):
+		return &router.Problem{Type: "kafka-credentials", Title: "the broker refuses the credentials", Status: http.StatusUnprocessableEntity,
+			Detail: fmt.Sprintf("%s: %v\n%s", address, err, place), Docs: "docs/errors.md#kafka-credentials"}
+	}
+	return nil
 }
 
 func missingTopic(address, topic string, near []string) error {
@@ -112,7 +133,7 @@ func (a *adapters) letters(ctx context.Context, job *functions.Job, limit int) (
 		if err != nil {
 			return nil, err
 		}
-		client, err := kafkaio.OpenClient(resolved, a.secret, a.Log)
+		client, err := kafkaio.OpenClient(resolved, a.Secrets, a.Log)
 		if err != nil {
 			return nil, err
 		}

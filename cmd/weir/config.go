@@ -18,8 +18,6 @@ import (
 	"github.com/knadh/koanf/providers/rawbytes"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
-
-	"github.com/weir-run/weir/functions"
 )
 
 // Config is what a server process is told. A key of the file is the name of the flag; its environment variable is
@@ -38,6 +36,8 @@ type Config struct {
 	OTLP       string  `koanf:"otlp"`        // collector of metrics and traces; empty: none
 	TraceRatio float64 `koanf:"trace-ratio"` // of what begins without a trace context
 	PProf      string  `koanf:"pprof"`       // address of Go's profiles; empty: none
+
+	access access // how the brokers of Kafka are reached
 }
 
 const (
@@ -90,7 +90,7 @@ func (s *shell) loadConfig(file string, flags *pflag.FlagSet) (*settings, error)
 		TransformFunc: func(name, value string) (string, any) {
 			key := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, envPrefix)), "_", "-")
 			if known(key) {
-				return key, value
+				return key, fromEnvironment(key, value)
 			}
 			if !slices.Contains([]string{"server", "config", "failpoint"}, key) {
 				set.ignored = append(set.ignored, name)
@@ -107,6 +107,10 @@ func (s *shell) loadConfig(file string, flags *pflag.FlagSet) (*settings, error)
 	if err := merged.UnmarshalWithConf("", &set.Config, koanf.UnmarshalConf{}); err != nil {
 		reason := strings.Join(strings.Fields(err.Error()), " ")
 		return nil, failed("configuration: "+reason, "see weir server --help for keys and their types")
+	}
+	var err error
+	if set.access, err = accessOf(merged.String); err != nil {
+		return nil, err
 	}
 	return set, set.check()
 }
@@ -132,18 +136,8 @@ func (s *shell) loadConfigFile(into *koanf.Koanf, file string, flags *pflag.Flag
 
 // resolve replaces ${env:NAME} and ${file:PATH}, and makes the data directory absolute.
 func (s *shell) resolve(set *settings) error {
-	lookup := func(scheme, name string) (string, error) {
-		if scheme != "env" {
-			return functions.FromHost(s.dir)(scheme, name)
-		}
-		value, ok := s.lookup(name)
-		if !ok {
-			return "", fmt.Errorf("environment variable %s is not set", name)
-		}
-		return value, nil
-	}
 	for _, field := range []*string{&set.Listen, &set.DataPlane, &set.Data, &set.Kafka, &set.OTLP, &set.PProf} {
-		value, err := functions.ResolveSecret(*field, lookup)
+		value, err := s.secret(*field)
 		if err != nil {
 			return fmt.Errorf("configuration: %w", err)
 		}
@@ -171,11 +165,13 @@ func (set *settings) check() error {
 
 // values are the keys as they are printed.
 func (c *Config) values() map[string]any {
-	return map[string]any{
+	values := map[string]any{
 		"listen": c.Listen, "data-plane": c.DataPlane, "insecure-listen": c.InsecureListen, "data": c.Data,
 		"kafka": c.Kafka, "slots": c.Slots, "log-level": c.LogLevel, "log-format": c.LogFormat,
 		"metrics": c.Metrics, "otlp": c.OTLP, "trace-ratio": c.TraceRatio, "pprof": c.PProf,
 	}
+	c.access.addTo(values)
+	return values
 }
 
 func (set *settings) level() (slog.Level, error) {

@@ -1,8 +1,31 @@
 package main
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 )
+
+func TestCredentialsOfTheEnvironmentArePrintedAsReferencesToIt(t *testing.T) {
+	var out, complaint bytes.Buffer
+	s := &shell{out: &out, err: &complaint, dir: t.TempDir(), environ: []string{
+		"WEIR_KAFKA=broker:9094", "WEIR_KAFKA_SASL_MECHANISM=PLAIN", "WEIR_KAFKA_SASL_USERNAME=weir", "WEIR_KAFKA_SASL_PASSWORD=hush",
+	}}
+	if code := s.run(t.Context(), []string{"server", "--print-config"}); code != exitDone {
+		t.Fatalf("exit %d: %s", code, &complaint)
+	}
+	for _, want := range []string{
+		"kafka-sasl-password: ${env:WEIR_KAFKA_SASL_PASSWORD}\n", "kafka-sasl-username: ${env:WEIR_KAFKA_SASL_USERNAME}\n",
+		"kafka-security-protocol: SASL_SSL\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in %s", want, &out)
+		}
+	}
+	if strings.Contains(out.String()+complaint.String(), "hush") {
+		t.Errorf("the password is shown: %s%s", &out, &complaint)
+	}
+}
 
 func FuzzConfigurationFile(f *testing.F) {
 	for _, seed := range []string{

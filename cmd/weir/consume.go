@@ -37,7 +37,7 @@ func (c content) MarshalJSON() ([]byte, error) {
 }
 
 func (s *shell) consume() *cobra.Command {
-	var address, from string
+	var from string
 	var toEnd bool
 	what := kafkaio.Consumption{}
 	cmd := &cobra.Command{
@@ -60,7 +60,7 @@ records were printed. Records of open and aborted transactions are left out.`,
 				ctx, cancel = context.WithCancel(cmd.Context())
 			}
 			defer cancel()
-			broker, err := s.broker(ctx, address)
+			broker, err := s.broker(ctx, cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -80,7 +80,7 @@ records were printed. Records of open and aborted transactions are left out.`,
 	cmd.Flags().Int32Var(&what.Partition, "partition", -1, "read this partition only")
 	cmd.Flags().BoolVar(&toEnd, "to-end", false, "end where the topic ends now")
 	cmd.Flags().BoolVar(&what.Uncommitted, "uncommitted", false, "also records of open and aborted transactions")
-	return s.brokerFlag(cmd, &address)
+	return s.brokerFlags(cmd)
 }
 
 func offsetOf(from string) (int64, error) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/router/kafkaio"
 )
 
 // The exit codes. They are part of the interface: scripts branch on them.
@@ -44,6 +45,7 @@ func failures(err error) []*failure {
 	var f *failure
 	var p *router.Problem
 	var parse *functions.ParseError
+	var connection *kafkaio.ConnectionError
 	switch {
 	case errors.As(err, &f):
 		return []*failure{f}
@@ -51,6 +53,8 @@ func failures(err error) []*failure {
 		return []*failure{problemFailure(p)}
 	case errors.As(err, &parse):
 		return parseFailures(parse)
+	case errors.As(err, &connection):
+		return []*failure{{code: exitFailed, what: connection.Error(), todo: []string{remedy(connection.Misfit)}}}
 	case errors.Is(err, context.DeadlineExceeded):
 		return []*failure{{code: exitTimeout, what: "timed out", todo: []string{"--timeout sets how long a command may take"}}}
 	case errors.Is(err, context.Canceled):

@@ -8,22 +8,39 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/weir-run/weir/deploy"
-	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/router/kafkaio"
 )
 
-// brokerFlag adds --kafka to a command that speaks to a broker.
-func (s *shell) brokerFlag(cmd *cobra.Command, address *string) *cobra.Command {
+// brokerFlags adds --kafka, and how it is reached, to a command that speaks to a broker.
+func (s *shell) brokerFlags(cmd *cobra.Command) *cobra.Command {
 	fallback, _ := s.lookup("WEIR_KAFKA")
-	cmd.Flags().StringVar(address, "kafka", fallback, "broker, host:port; the server's by default (environment: WEIR_KAFKA)")
+	cmd.Flags().String("kafka", fallback, "broker, host:port; the server's by default (environment: WEIR_KAFKA)")
+	cmd.Flags().AddFlagSet(accessFlags())
 	return cmd
 }
 
+// access is what flags say of reaching a broker, and the environment where they do not.
+func (s *shell) access(flags *pflag.FlagSet) (access, error) {
+	return accessOf(func(key string) string {
+		flag := flags.Lookup(key)
+		if value, ok := s.lookup(variable(key)); ok && !flag.Changed {
+			return fromEnvironment(key, value)
+		}
+		return flag.Value.String()
+	})
+}
+
 // broker connects to a Kafka cluster: the one that was named, or the server's own.
-func (s *shell) broker(ctx context.Context, address string) (*kafkaio.Client, error) {
+func (s *shell) broker(ctx context.Context, flags *pflag.FlagSet) (*kafkaio.Client, error) {
+	address := flags.Lookup("kafka").Value.String()
+	how, err := s.access(flags)
+	if err != nil {
+		return nil, err
+	}
 	if address == "" {
 		api, err := s.api()
 		if err != nil {
@@ -37,10 +54,27 @@ func (s *shell) broker(ctx context.Context, address string) (*kafkaio.Client, er
 			return nil, failed("the server has no broker of its own", "name one with --kafka host:port")
 		}
 	}
-	if err := dialAny(ctx, address); err != nil {
+	cluster, err := s.cluster(address, how)
+	if err != nil {
 		return nil, err
 	}
-	return kafkaio.OpenClient(functions.Cluster{Address: address}, nil, nil)
+	client, err := kafkaio.OpenClient(cluster, s.secret, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := reach(ctx, client, address); err != nil {
+		client.Close()
+		return nil, err
+	}
+	return client, nil
+}
+
+// reach makes sure of a broker that answers.
+func reach(ctx context.Context, client *kafkaio.Client, address string) error {
+	if err := dialAny(ctx, address); err != nil {
+		return err
+	}
+	return client.Reach(ctx)
 }
 
 // dialAny tells at once that no broker is there: a Kafka client would try until its time is over.

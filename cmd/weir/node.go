@@ -5,7 +5,9 @@ import (
 	"log/slog"
 
 	"github.com/weir-run/weir/deploy"
+	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/router/kafkaio"
 )
 
 // wiring is what wire gets to build a node from.
@@ -14,10 +16,13 @@ type wiring struct {
 	Log    *slog.Logger
 	// Telemetry takes what the roles measure and trace.
 	Telemetry *telemetryOut
-	// Broker is the Kafka cluster that jobs mean by the address "embedded": of the embedded broker, or Config.Kafka.
-	Broker string
+	// Broker is the Kafka cluster that jobs mean by the address "embedded": the embedded broker, or that of Config.Kafka,
+	// whose address is empty when there is none.
+	Broker functions.Cluster
 	// Embedded says that Broker is the embedded one, whose commits recovery must read back.
 	Embedded bool
+	// Secrets resolves credentials when a connection is made.
+	Secrets kafkaio.Secrets
 }
 
 // node is the roles of one process, wired but not running. Its fields are set by wire and not changed.

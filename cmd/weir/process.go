@@ -54,7 +54,7 @@ func (s *shell) openProcess(ctx context.Context, set *settings, log *slog.Logger
 		Modules: p.node.Modules,
 		Release: deploy.Release{
 			Version: releaseVersion(), Commit: releaseCommit(), Go: runtime.Version(),
-			Kafka: w.Broker, DataPlane: p.dataPlane.Addr().String(), Dev: w.Embedded,
+			Kafka: w.Broker.Address, DataPlane: p.dataPlane.Addr().String(), Dev: w.Embedded,
 		},
 		Invoke:  invoke,
 		Metrics: p.telemetry.scraped,

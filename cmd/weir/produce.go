@@ -20,7 +20,6 @@ type produced struct {
 }
 
 func (s *shell) produce() *cobra.Command {
-	var address string
 	var headers []string
 	record := kafkaio.ProducedRecord{}
 	cmd := &cobra.Command{
@@ -46,7 +45,7 @@ func (s *shell) produce() *cobra.Command {
 			}
 			ctx, cancel := s.bounded(cmd)
 			defer cancel()
-			broker, err := s.broker(ctx, address)
+			broker, err := s.broker(ctx, cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -63,7 +62,7 @@ func (s *shell) produce() *cobra.Command {
 	}
 	cmd.Flags().Int32Var(&record.Partition, "partition", -1, "write to this partition; by default the key chooses")
 	cmd.Flags().StringArrayVar(&headers, "header", nil, "add a header, key=value; may be repeated")
-	return s.brokerFlag(cmd, &address)
+	return s.brokerFlags(cmd)
 }
 
 // argument is a value of the command line, or what standard input holds for "-".

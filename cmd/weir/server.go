@@ -7,6 +7,9 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
+
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/router/kafkaio"
 )
 
 // serverCommand runs Weir for production: one process, jobs and state in its data directory, Kafka elsewhere.
@@ -14,6 +17,7 @@ func (s *shell) serverCommand() *cobra.Command {
 	var file string
 	var printConfig bool
 	flags := configFlags("weir-data", "", "broker of jobs and commands that name none, host:port")
+	flags.AddFlagSet(accessFlags())
 	cmd := &cobra.Command{
 		Use:   "server",
 		Short: "Run the server",
@@ -67,6 +71,23 @@ func (s *shell) printConfig(set *settings) error {
 	return nil
 }
 
+// ownBroker is the cluster that the configuration names. Certificates that cannot be used are found before anything runs.
+func (s *shell) ownBroker(set *settings) (functions.Cluster, error) {
+	if set.Kafka == "" {
+		return functions.Cluster{}, nil
+	}
+	broker, err := s.cluster(set.Kafka, set.access)
+	if err != nil {
+		return broker, err
+	}
+	client, err := kafkaio.OpenClient(broker, s.secret, nil)
+	if err != nil {
+		return broker, fmt.Errorf("configuration: %w", err)
+	}
+	client.Close()
+	return broker, nil
+}
+
 func (s *shell) serve(ctx context.Context, set *settings) (err error) {
 	if err := s.resolve(set); err != nil {
 		return err
@@ -80,7 +101,11 @@ func (s *shell) serve(ctx context.Context, set *settings) (err error) {
 	for _, name := range set.ignored {
 		log.Warn("environment variable is not known", "name", name)
 	}
-	p, err := s.openProcess(ctx, set, log, wiring{Config: set.Config, Log: log, Broker: set.Kafka})
+	broker, err := s.ownBroker(set)
+	if err != nil {
+		return err
+	}
+	p, err := s.openProcess(ctx, set, log, wiring{Config: set.Config, Log: log, Broker: broker, Secrets: s.secret})
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 )
 
 func (s *shell) topics() *cobra.Command {
-	var address string
 	var partitions int
 	cmd := &cobra.Command{
 		Use:   "topics [TOPIC]",
@@ -24,7 +23,7 @@ func (s *shell) topics() *cobra.Command {
 			}
 			ctx, cancel := s.bounded(cmd)
 			defer cancel()
-			broker, err := s.broker(ctx, address)
+			broker, err := s.broker(ctx, cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -41,7 +40,7 @@ func (s *shell) topics() *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&partitions, "create", 0, "create TOPIC with so many partitions")
-	return s.brokerFlag(cmd, &address)
+	return s.brokerFlags(cmd)
 }
 
 func (s *shell) listTopics(ctx context.Context, broker *kafkaio.Client) error {

@@ -100,21 +100,23 @@ func runRoles(ctx context.Context, jobs *jobmanager.Manager, resources *resource
 // adapters makes the adapters of jobs.
 type adapters struct{ wiring }
 
-// secret resolves a credential when a connection is made.
-func (a *adapters) secret(ref string) (string, error) {
-	return functions.ResolveSecret(ref, functions.FromHost("."))
-}
-
-// cluster replaces the address that stands for the server's own broker.
+// cluster replaces the address that stands for the server's own broker. What the job does not say of TLS and SASL is
+// as the server has it.
 func (a *adapters) cluster(c functions.Cluster) (functions.Cluster, bool, error) {
 	if c.Address != embeddedAddress {
 		return c, false, nil
 	}
-	if a.Broker == "" {
+	if a.Broker.Address == "" {
 		return c, false, &router.Problem{Type: "no-broker", Title: "the job names no broker", Status: http.StatusConflict,
 			Detail: "the job means the server's own broker, but it has none: set spec.address in module.yaml, or start weir server with --kafka"}
 	}
-	c.Address = a.Broker
+	c.Address = a.Broker.Address
+	if c.TLS == nil {
+		c.TLS = a.Broker.TLS
+	}
+	if c.SASL == nil {
+		c.SASL = a.Broker.SASL
+	}
 	return c, a.Embedded, nil
 }
 
@@ -125,7 +127,7 @@ func (a *adapters) ingress(r *taskmanager.IngressRequest) (router.Ingress, error
 		return nil, err
 	}
 	return kafkaio.OpenIngress(kafkaio.IngressConfig{
-		Ingress: spec, Task: r.Task, Tasks: r.Tasks, Positions: r.Positions, Started: r.Started, Secrets: a.secret, Log: r.Log,
+		Ingress: spec, Task: r.Task, Tasks: r.Tasks, Positions: r.Positions, Started: r.Started, Secrets: a.Secrets, Log: r.Log,
 	})
 }
 
@@ -134,7 +136,7 @@ func (a *adapters) egress(r *taskmanager.EgressRequest) (router.Egress, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := kafkaio.EgressConfig{Cluster: cluster, TxnTimeout: r.TxnTimeout, Embedded: embedded, Secrets: a.secret, Log: r.Log}
+	config := kafkaio.EgressConfig{Cluster: cluster, TxnTimeout: r.TxnTimeout, Embedded: embedded, Secrets: a.Secrets, Log: r.Log}
 	for topic, create := range r.Topics {
 		config.Topics = append(config.Topics, kafkaio.EgressTopic{Name: topic, Create: create, Compression: r.Compression[topic]})
 	}
