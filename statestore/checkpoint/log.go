@@ -34,29 +34,45 @@ func OpenLog(storage Storage, prefix string) *Log {
 // Name is the name of a file of this log's job, for snapshots and bases: they belong below the prefix.
 func (l *Log) Name(file string) string { return l.prefix + file }
 
-// List returns the numbers of all manifests, ascending: ErrDamaged when one between them is missing.
+// List returns the numbers of all manifests that count, ascending: ErrDamaged when one between them is missing.
 func (l *Log) List(ctx context.Context) ([]uint64, error) {
 	names, err := l.storage.List(ctx, l.prefix+manifestPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("manifest log %s: %w", l.prefix, err)
 	}
-	return l.numbersOf(names)
+	numbers, _, err := l.numbersOf(ctx, names)
+	return numbers, err
 }
 
-func (l *Log) numbersOf(names []string) ([]uint64, error) {
-	var numbers []uint64
+// numbersOf reads the numbers out of names. What lies below a gap is stale when its term is older than that above: a
+// coordinator that was paused wrote it under a number that its successors had swept. Otherwise something is missing.
+func (l *Log) numbersOf(ctx context.Context, names []string) (numbers []uint64, stale []string, err error) {
 	for _, name := range names {
 		number, ok := manifestNumber(l.prefix, name)
 		if !ok || number == 0 {
-			return nil, fmt.Errorf("manifest log: %s: %w: not the name of a manifest", name, ErrDamaged)
+			return nil, nil, fmt.Errorf("manifest log: %s: %w: not the name of a manifest", name, ErrDamaged)
 		}
 		if n := len(numbers); n > 0 && number != numbers[n-1]+1 {
-			return nil, fmt.Errorf("manifest log: %s: %w: it is missing, and %s is there", manifestName(l.prefix, numbers[n-1]+1),
-				ErrDamaged, name)
+			below, err := l.Get(ctx, numbers[n-1])
+			if err != nil {
+				return nil, nil, err
+			}
+			above, err := l.Get(ctx, number)
+			if err != nil {
+				return nil, nil, err
+			}
+			if below.Term >= above.Term {
+				return nil, nil, fmt.Errorf("manifest log: %s: %w: it is missing, and %s is there", manifestName(l.prefix, numbers[n-1]+1),
+					ErrDamaged, name)
+			}
+			for _, old := range numbers {
+				stale = append(stale, manifestName(l.prefix, old))
+			}
+			numbers = numbers[:0]
 		}
 		numbers = append(numbers, number)
 	}
-	return numbers, nil
+	return numbers, stale, nil
 }
 
 // Latest reads the manifest with the highest number, nil when there is none. One that cannot be read is an error that
@@ -76,9 +92,12 @@ func (l *Log) Latest(ctx context.Context) (*Manifest, error) {
 			doomed[name] = true
 		}
 	}
-	numbers, err := l.numbersOf(manifests)
+	numbers, stale, err := l.numbersOf(ctx, manifests)
 	if err != nil {
 		return nil, err
+	}
+	for _, name := range stale {
+		doomed[name] = true
 	}
 	var latest *Manifest
 	if n := len(numbers); n > 0 {
@@ -142,6 +161,9 @@ func (l *Log) Append(ctx context.Context, m *Manifest) error {
 		_, err := w.Write(b)
 		return err
 	})
+	if err == nil {
+		err = l.follows(ctx, m.Number, next > 1)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
@@ -151,6 +173,27 @@ func (l *Log) Append(ctx context.Context, m *Manifest) error {
 	l.numbers = append(l.numbers, m.Number)
 	l.files[m.Number] = m.Files()
 	return nil
+}
+
+// follows says whether a manifest that was just written is the latest of its log. The number of a coordinator that was
+// paused may be free although it was taken, when its successors have swept it. Sweeps delete the oldest first, and keep the
+// newest: so what went before it is gone then, or, when nothing did, there are higher numbers.
+func (l *Log) follows(ctx context.Context, number uint64, after bool) error {
+	if after {
+		before, err := l.storage.Open(ctx, manifestName(l.prefix, number-1))
+		if errors.Is(err, ErrNotExist) {
+			return fmt.Errorf("%w: it was swept since", ErrExists)
+		}
+		if err != nil {
+			return err
+		}
+		return before.Close()
+	}
+	names, err := l.storage.List(ctx, l.prefix+manifestPrefix)
+	if err == nil && len(names) > 0 && names[len(names)-1] != manifestName(l.prefix, number) {
+		err = fmt.Errorf("%w: it was swept since", ErrExists)
+	}
+	return err
 }
 
 // Verify checks every file that m names, by length and footer; deep reads all their sections too.
