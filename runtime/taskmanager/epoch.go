@@ -27,7 +27,12 @@ type epoch struct {
 	snapshots []*snapshot
 	carried   []*snapshot // of aborted epochs: their deltas, outboxes and replies join this one
 	aborted   bool
+<<<<<<< ours
 	trace     *functions.Trace // of the epoch; nil: it is not traced
+=======
+	written   bool // its file is, or was tried to be
+	ordered   bool // the trigger has come, and with it what became of the epochs before
+>>>>>>> theirs
 }
 
 // collect takes one task's snapshot; with the last one, the worker writes its file and acknowledges.
@@ -42,9 +47,16 @@ func (w *worker) collect(ctx context.Context, s *snapshot) error {
 	if e.aborted {
 		w.carried = append(w.carried, s)
 	}
-	if len(e.snapshots) < len(w.local) || e.aborted {
+	return w.acknowledge(ctx, e)
+}
+
+// acknowledge writes an epoch whose snapshots are all in. One whose barrier was faster than its trigger waits for that: the
+// word that the epoch before it failed, whose changes it takes along, comes on the trigger's way.
+func (w *worker) acknowledge(ctx context.Context, e *epoch) error {
+	if len(e.snapshots) < len(w.local) || e.aborted || !e.ordered || e.written {
 		return nil
 	}
+	e.written = true
 	e.carried, w.carried = w.carried, nil
 	ack := &wire.Acknowledge{Attempt: w.attempt, Trigger: e.trigger, Lanes: w.laneOutputs(e), Idle: e.idle()}
 	var err error

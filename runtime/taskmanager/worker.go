@@ -137,16 +137,23 @@ func (w *worker) handle(ctx context.Context, group *errgroup.Group, m wire.Messa
 	case *wire.Prepare:
 		group.Go(func() error { w.prepare(ctx, c); return nil })
 	case *wire.Trigger:
-		if w.epoch(c.Trigger) == nil {
-			w.epochs = append(w.epochs, &epoch{trigger: c.Trigger})
+		e := w.epoch(c.Trigger)
+		if e == nil {
+			e = &epoch{trigger: c.Trigger}
+			w.epochs = append(w.epochs, e)
 		}
+<<<<<<< ours
 		w.epoch(c.Trigger).trace = w.traceOf(c.Trace)
+=======
+		e.ordered = true
+>>>>>>> theirs
 		if c.Switch != 0 {
 			w.switched = c.Switch
 		}
 		for _, t := range w.local {
 			t.commands.Put(command{barrier: wire.Barrier{Trigger: c.Trigger, Switch: c.Switch, Final: c.Final}})
 		}
+		return w.acknowledge(ctx, e)
 	case *wire.Complete:
 		return w.complete(ctx, c)
 	case *wire.Abort:
@@ -383,8 +390,8 @@ func (w *worker) releaseSealed() {
 }
 
 func (w *worker) inboxClose() {
-	for _, inbox := range w.inboxes {
-		inbox.Close()
+	for _, t := range w.local {
+		t.inbox.Close()
 	}
 }
 
