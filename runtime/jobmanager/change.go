@@ -189,7 +189,15 @@ func (j *master) remove(ctx context.Context) error {
 }
 
 // discard forgets the job, at rest: behind a tombstone, so that a crash does not bring it back.
+//
+// An entry of this term comes first: a coordinator that was replaced, and does not know, finds its number taken and
+// deletes nothing of its successor's.
 func (j *master) discard(ctx context.Context) error {
+	if j.manifest != nil {
+		if err := j.append(ctx, repeat(j.manifest, time.Now())); err != nil {
+			return err
+		}
+	}
 	r := *j.record
 	r.Deleted = true
 	if err := j.manager.registry.save(ctx, &r); err != nil {

@@ -2,12 +2,14 @@ package jobmanager
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/weir-run/weir/functions"
@@ -77,27 +79,37 @@ func (r *record) latest() int {
 }
 
 // registry keeps records in the checkpoint storage.
-type registry struct{ storage checkpoint.Storage }
+type registry struct {
+	storage checkpoint.Storage
+
+	mu      sync.Mutex                            // guards unclear; a leaf
+	unclear map[string]map[[sha256.Size]byte]bool // what this process wrote in doubt, by file name
+}
 
 func recordName(job string, sequence uint64) string {
 	return fmt.Sprintf("%s%s/%016d", registryPrefix, job, sequence)
 }
 
-// save writes r as the next record of its job. checkpoint.ErrExists says that another JobManager was faster.
+// save writes r as the next record of its job, above records of this process that were written in doubt.
+// checkpoint.ErrExists says that another JobManager was faster.
 func (g *registry) save(ctx context.Context, r *record) error {
 	next := *r
-	next.Format, next.Sequence = recordFormat, r.Sequence+1
+	next.Format = recordFormat
 	if len(next.Versions) > keptVersions {
 		next.Versions = next.Versions[len(next.Versions)-keptVersions:]
 	}
-	body, err := json.Marshal(&next)
-	if err != nil {
-		return fmt.Errorf("encode record of job %s: %w", r.Name, err)
+	err := error(checkpoint.ErrExists)
+	for errors.Is(err, checkpoint.ErrExists) {
+		next.Sequence++
+		var body []byte
+		if body, err = json.Marshal(&next); err != nil {
+			return fmt.Errorf("encode record of job %s: %w", r.Name, err)
+		}
+		err = g.write(ctx, recordName(r.Name, next.Sequence), body)
+		if errors.Is(err, checkpoint.ErrExists) && !g.own(ctx, recordName(r.Name, next.Sequence)) {
+			break
+		}
 	}
-	err = g.storage.Create(ctx, recordName(r.Name, next.Sequence), func(w io.Writer) error {
-		_, err := w.Write(body)
-		return err
-	})
 	if err != nil {
 		return fmt.Errorf("save record %d of job %s: %w", next.Sequence, r.Name, err)
 	}
@@ -107,6 +119,40 @@ func (g *registry) save(ctx context.Context, r *record) error {
 		_ = g.storage.Delete(ctx, recordName(r.Name, next.Sequence-keptRecords))
 	}
 	return nil
+}
+
+// write creates a record's file, and remembers it when it is unclear whether it is there.
+func (g *registry) write(ctx context.Context, name string, body []byte) error {
+	err := g.storage.Create(ctx, name, func(w io.Writer) error {
+		_, err := w.Write(body)
+		return err
+	})
+	if err != nil && !errors.Is(err, checkpoint.ErrExists) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.unclear == nil {
+			g.unclear = map[string]map[[sha256.Size]byte]bool{}
+		}
+		if g.unclear[name] == nil {
+			g.unclear[name] = map[[sha256.Size]byte]bool{}
+		}
+		g.unclear[name][sha256.Sum256(body)] = true
+	}
+	return err
+}
+
+// own says whether a file is one that this process wrote in doubt.
+func (g *registry) own(ctx context.Context, name string) bool {
+	g.mu.Lock()
+	written := len(g.unclear[name])
+	g.mu.Unlock()
+	if written == 0 {
+		return false
+	}
+	body, err := g.bytes(ctx, name)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return err == nil && g.unclear[name][sha256.Sum256(body)]
 }
 
 // load returns the newest record of every job.
@@ -135,7 +181,8 @@ func (g *registry) load(ctx context.Context) ([]*record, error) {
 	return records, nil
 }
 
-func (g *registry) read(ctx context.Context, name string) (*record, error) {
+// bytes reads a record's file.
+func (g *registry) bytes(ctx context.Context, name string) ([]byte, error) {
 	file, err := g.storage.Open(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
@@ -144,6 +191,14 @@ func (g *registry) read(ctx context.Context, name string) (*record, error) {
 	body := make([]byte, min(file.Size(), maxRecordBytes))
 	if _, err := file.ReadAt(body, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return body, nil
+}
+
+func (g *registry) read(ctx context.Context, name string) (*record, error) {
+	body, err := g.bytes(ctx, name)
+	if err != nil {
+		return nil, err
 	}
 	r := &record{}
 	if err := json.Unmarshal(body, r); err != nil {
