@@ -27,12 +27,9 @@ type epoch struct {
 	snapshots []*snapshot
 	carried   []*snapshot // of aborted epochs: their deltas, outboxes and replies join this one
 	aborted   bool
-<<<<<<< ours
 	trace     *functions.Trace // of the epoch; nil: it is not traced
-=======
-	written   bool // its file is, or was tried to be
-	ordered   bool // the trigger has come, and with it what became of the epochs before
->>>>>>> theirs
+	written   bool             // its file is, or was tried to be
+	ordered   bool             // the trigger has come, and with it what became of the epochs before
 }
 
 // collect takes one task's snapshot; with the last one, the worker writes its file and acknowledges.

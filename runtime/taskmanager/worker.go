@@ -142,11 +142,8 @@ func (w *worker) handle(ctx context.Context, group *errgroup.Group, m wire.Messa
 			e = &epoch{trigger: c.Trigger}
 			w.epochs = append(w.epochs, e)
 		}
-<<<<<<< ours
-		w.epoch(c.Trigger).trace = w.traceOf(c.Trace)
-=======
+		e.trace = w.traceOf(c.Trace)
 		e.ordered = true
->>>>>>> theirs
 		if c.Switch != 0 {
 			w.switched = c.Switch
 		}
