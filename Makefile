@@ -5,6 +5,9 @@ VERSION ?= $(shell git describe --tags --match 'v*' 2>/dev/null | sed 's/^v//' |
 TOOL     = GOFLAGS= go tool -modfile=tools/go.mod
 
 FUZZTIME    ?= 20s
+FROM        ?= 1
+SEEDS       ?= 5000
+SEED        ?=
 E2EFLAGS    ?=
 BENCHFLAGS  ?=
 RACETIMEOUT ?= 10m
@@ -55,6 +58,10 @@ docs: build ## run every command of the README and of docs, and compare what it 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME=20s
 	FUZZTIME=$(FUZZTIME) sh tools/fuzz.sh
+
+.PHONY: sim
+sim: ## SEEDS=5000 simulated runs with crashes, faults and planted bugs; SEED=n replays one
+	@FROM=$(FROM) SEEDS=$(SEEDS) SEED=$(SEED) sh tools/sim.sh
 
 .PHONY: bench
 bench: build ## system scenarios: writes bench/results.json and docs/benchmarks.md

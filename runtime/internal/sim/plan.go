@@ -1,0 +1,72 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// plan is what a seed makes of a run: its size, its faults, and how it favours one kind of step over another. Every run is
+// different in all of it, since a fault that is always there hides what happens without it.
+type plan struct {
+	taskManagers int
+	parallelism  int
+	groups       int // key groups
+	partitions   int
+	interval     time.Duration // of epochs; 0 is auto
+	poll         int           // records per fetch
+	gated        bool          // guest calls are steps
+
+	inputs, calls int // of the workload
+	sources       int // keys of inputs
+
+	kills    int // of the process
+	powerOff int // of those in a hundred, how many take unsynced writes back
+	pauses   int // a process is replaced while it lives on
+	deploys  int // with another parallelism, or another version
+	blinks   int // times when nothing can be read
+	full     int // times when nothing can be written
+
+	storageFaults int // refusals and doubts per thousand operations
+	brokerFaults  int
+
+	weights [kinds]int
+	events  int // steps between two events, on average
+	time    int // steps between two advances of time, on average
+}
+
+// sizes of runs: small enough that thousands take a minute, large enough that epochs, folds and sweeps come several times.
+const (
+	maxInputs  = 24
+	maxCalls   = 6
+	maxSources = 5
+)
+
+func newPlan(r *rand.Rand) plan {
+	p := plan{
+		taskManagers: 1 + r.IntN(2), parallelism: 1 + r.IntN(4), groups: 8, partitions: 1 + r.IntN(4),
+		poll: 1 + r.IntN(6), gated: r.IntN(2) == 0,
+		inputs: 4 + r.IntN(maxInputs-3), calls: r.IntN(maxCalls + 1), sources: 1 + r.IntN(maxSources),
+		kills: r.IntN(4), powerOff: r.IntN(101), pauses: r.IntN(2) * r.IntN(2), deploys: r.IntN(3), blinks: r.IntN(2) * r.IntN(2), full: r.IntN(2) * r.IntN(3),
+		events: 6 + r.IntN(30), time: 10 + r.IntN(60),
+	}
+	if r.IntN(2) == 0 {
+		p.interval = time.Duration(1+r.IntN(20)) * time.Millisecond
+	}
+	if r.IntN(2) == 0 {
+		p.storageFaults = r.IntN(60)
+	}
+	if r.IntN(2) == 0 {
+		p.brokerFaults = r.IntN(150)
+	}
+	for k := range p.weights {
+		p.weights[k] = 1 << r.IntN(5)
+	}
+	return p
+}
+
+// String tells everything that the seed has drawn ahead of the run.
+func (p plan) String() string {
+	type fields plan
+	return fmt.Sprintf("%+v", fields(p))
+}

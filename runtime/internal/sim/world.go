@@ -1,0 +1,218 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/internal/e2e/history"
+	"github.com/weir-run/weir/internal/e2e/workload"
+	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/runtime/internal/wire"
+)
+
+const (
+	// jobName is the one job of a run.
+	jobName = "sim"
+	// troubleSteps bounds the part of a run in which there are faults, and calmSteps the part after it, in which
+	// everything that is owed has to come: many times what runs take.
+	troubleSteps = 6_000
+	calmSteps    = 20_000
+	// calmTime bounds the second part in virtual time.
+	calmTime = 10 * time.Minute
+	// keptLines of the trace are told with a violation.
+	keptLines = 40
+)
+
+// Options of a run.
+type Options struct {
+	Log io.Writer // every step and the roles' own log; nil is silent
+}
+
+// Result is what became of a run.
+type Result struct {
+	Seed      uint64
+	Plan      string
+	Steps     int
+	Trace     uint64 // of every step: equal for two runs that went alike
+	Check     string // that found something; empty when none did
+	Violation string
+	Last      []string // steps before it
+	History   *history.History
+	State     uint64 // hash of the state at the end
+	Output    uint64 // hash of the output per key at the end
+	Epochs    int
+	Folds     int
+	Stale     int // frames of ended attempts that came late
+}
+
+// Good says that nothing was found.
+func (r *Result) Good() bool { return r.Check == "" }
+
+// world is one run.
+type world struct {
+	options   Options
+	random    *rand.Rand
+	plan      plan
+	scheduler *scheduler
+	disk      *disk
+	logs      *logs
+	manifests manifests
+
+	lives      int
+	processes  []*process              // alive, the oldest first
+	front      atomic.Pointer[process] // the newest
+	started    time.Time
+	calm       bool
+	faultsTill int // step up to which the disk is full, or cannot be read
+	blind      bool
+	lateFrames int
+	epochs     int
+	folds      int
+
+	inputs   []history.Input
+	byPart   [][]history.Input // as produced, by partition
+	seqs     map[uint16]uint32
+	clients  sync.WaitGroup
+	wish     chan error // of the operator: what has come of the last one
+	deployed map[uint64]int
+
+	mu    sync.Mutex // guards what follows; a leaf
+	calls []*callRecord
+	check string
+	found string
+	last  []string
+}
+
+// violate notes what contradicts the platform's promises; the first counts.
+func (w *world) violate(check, format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.check == "" {
+		w.check, w.found = check, fmt.Sprintf(format, args...)
+	}
+}
+
+func (w *world) violated() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.check != ""
+}
+
+// say keeps the last lines of the trace.
+func (w *world) say(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	if w.options.Log != nil {
+		fmt.Fprintln(w.options.Log, line) // who listens sees what it misses
+	}
+	if len(w.last) == keptLines {
+		w.last = w.last[1:]
+	}
+	w.last = append(w.last, line)
+}
+
+// job is the job of the run at a parallelism, in one of two versions that do the same.
+func (w *world) job(parallelism, version int) *functions.Job {
+	cluster := functions.Cluster{Address: "memory"}
+	egress := func(topic string) functions.Egress {
+		return functions.Egress{ID: topic, Cluster: cluster, Delivery: functions.ExactlyOnce, Topic: topic, Topics: []string{topic}}
+	}
+	target, err := functions.ParseTypeName(workload.Source)
+	if err != nil {
+		panic(fmt.Sprintf("sim: %v", err))
+	}
+	digest := fmt.Sprintf("proof-%d", version)
+	return &functions.Job{
+		Name: jobName, Namespace: "default", Parallelism: parallelism, KeyGroups: w.plan.groups, Delivery: functions.ExactlyOnce,
+		Checkpoints: functions.Checkpoints{Retain: 3, Interval: w.plan.interval},
+		Restart:     functions.Restart{Strategy: "fixed-delay", Delay: time.Millisecond},
+		Modules: []functions.Module{{
+			File: digest, Digest: digest, Description: proof.Description(), DeadLetter: "dead", Retry: functions.Retry{Attempts: 1},
+		}},
+		Egresses: []functions.Egress{egress(workload.Effects), egress(workload.Acks)},
+		Ingresses: []functions.Ingress{{
+			ID: "in", Cluster: cluster, Topics: []functions.IngressTopic{{Topic: workload.Inputs, Targets: []functions.TypeName{target}}},
+			Invalid: functions.Invalid{NoKey: functions.InvalidDeadLetter, Tombstone: functions.InvalidDeadLetter, Oversize: functions.InvalidDeadLetter, DeadLetter: "dead"},
+		}},
+	}
+}
+
+// noteDeploy checks that an attempt belongs to one process, and is in the log before anything of it runs.
+func (w *world) noteDeploy(p *process, d *wire.Deploy) {
+	w.mu.Lock()
+	owner, taken := w.deployed[d.Attempt.Attempt]
+	w.deployed[d.Attempt.Attempt] = p.number
+	w.mu.Unlock()
+	switch {
+	case taken && owner != p.number:
+		w.violate("attempt", "attempt %d is deployed by process %d and by process %d", d.Attempt.Attempt, owner, p.number)
+	case !w.manifests.wrote(d.Manifest.Number):
+		w.violate("attempt", "attempt %d starts from manifest %d, which is not durable", d.Attempt.Attempt, d.Manifest.Number)
+	}
+}
+
+// produceInput writes the next input.
+func (w *world) produceInput() {
+	source := uint16(w.random.IntN(w.plan.sources))
+	w.seqs[source]++
+	in := history.Input{Source: source, Input: workload.Input{
+		Seq: w.seqs[source], Fanout: uint8(w.random.IntN(workload.MaxFanout + 1)), Hops: uint8(w.random.IntN(workload.MaxHops + 1)),
+	}}
+	partition := w.logs.produce(workload.Inputs, workload.SourceKey(source), string(in.Input.Append(nil)))
+	w.inputs = append(w.inputs, in)
+	w.byPart[partition] = append(w.byPart[partition], in)
+	w.scheduler.note("produce %d/%d", source, in.Seq)
+}
+
+// owed is how many effects and acknowledgements the inputs so far cause.
+func (w *world) owed() (effects, acks int) {
+	for _, in := range w.inputs {
+		effects += int(in.Fanout) * (int(in.Hops) + 1)
+		acks += int(in.Fanout) * int(in.Hops)
+	}
+	return effects, acks
+}
+
+// unanswered is how many calls still wait, answered how many have an answer.
+func (w *world) callCounts() (unanswered, answered int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.calls {
+		if c.done {
+			answered++
+		} else {
+			unanswered++
+		}
+	}
+	return unanswered, answered
+}
+
+// complete says that everything that was asked for has come.
+func (w *world) complete() bool {
+	waiting, answered := w.callCounts()
+	effects, acks := w.owed()
+	return waiting == 0 && w.logs.count(workload.Effects) >= effects+answered && w.logs.count(workload.Acks) >= acks && w.consumed()
+}
+
+// consumed says that a checkpoint holds positions behind every input: some cause nothing that can be seen.
+func (w *world) consumed() bool {
+	if w.manifests.latest == nil {
+		return false
+	}
+	n := int64(0)
+	if err := w.positions(w.manifests.latest, func(p router.Position) { n += p.Offset }); err != nil {
+		w.violate("cut", "manifest %d: %v", w.manifests.latest.Number, err)
+	}
+	return n >= int64(len(w.inputs))
+}
+
+// older are the processes that have been replaced.
+func (w *world) older() []*process {
+	front := w.front.Load()
+	return slices.DeleteFunc(slices.Clone(w.processes), func(p *process) bool { return p == front })
+}

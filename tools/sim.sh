@@ -1,0 +1,29 @@
+#!/bin/sh
+# Runs SEEDS seeds of the simulation, from FROM on, one process per processor; or replays SEED with every step told. Seeds
+# are dealt in turn, so that a failure names the one command that makes it again.
+set -eu
+
+if [ -n "${SEED:-}" ]; then
+	exec go test -count=1 -tags planted -v ./runtime/internal/sim -run '^TestSeed$' -args -seed "$SEED"
+fi
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+go test -tags planted -c -o "$dir/sim.test" ./runtime/internal/sim
+
+shards=$(getconf _NPROCESSORS_ONLN)
+cd runtime/internal/sim
+pids=
+for shard in $(seq 0 $((shards - 1))); do
+	"$dir/sim.test" -test.v -test.run "${RUN:-^TestNothing}" -test.timeout 0 -from "$FROM" -seeds "$SEEDS" -shard "$shard" -shards "$shards" \
+		>"$dir/$shard" 2>&1 &
+	pids="$pids $!"
+done
+failed=0
+for pid in $pids; do
+	wait "$pid" || failed=1
+done
+for shard in $(seq 0 $((shards - 1))); do
+	grep -v -e '^=== ' -e '^    --- PASS' -e '^PASS' "$dir/$shard" || true
+done
+exit $failed
