@@ -37,7 +37,7 @@ var table = []row{
 	// The simulation is judged by the checker of the e2e proof.
 	{"runtime/internal/sim", []string{"runtime/...", "statestore/...", "router/...", "functions", "sdk/abi", "internal/planted",
 		"internal/e2e/history", "internal/e2e/workload"}},
-	{"runtime/runtimetest", []string{"runtime/...", "statestore/...", "router/...", "functions/...", "sdk/abi"}},
+	{"runtime/runtimetest", []string{"internal/telemetry", "runtime/...", "statestore/...", "router/...", "functions/...", "sdk/abi"}},
 	{"runtime/jobmanager", []string{"runtime/internal/wire", "statestore", "statestore/checkpoint", "router", "functions", "internal/failpoint", "internal/telemetry", "internal/planted"}},
 	{"runtime/resourcemanager", []string{"runtime/internal/wire", "functions"}},
 	{"runtime/taskmanager", []string{"runtime/internal/wire", "statestore", "statestore/checkpoint", "router", "functions", "sdk/abi", "internal/failpoint", "internal/telemetry", "internal/planted"}},

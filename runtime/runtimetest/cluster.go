@@ -9,7 +9,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/internal/telemetry"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime"
 	"github.com/weir-run/weir/runtime/jobmanager"
@@ -20,11 +23,13 @@ import (
 	"github.com/weir-run/weir/statestore/memory"
 )
 
-// Cluster is the three roles in one process. Broker, Storage and Modules outlive a Crash.
+// Cluster is the three roles in one process. Broker, Storage and Modules outlive a Crash. Meter and Tracing may be set before Start.
 type Cluster struct {
 	Broker  *Broker
 	Storage *checkpoint.MemoryStorage
 	Modules map[string]Module // by digest
+	Meter   metric.Meter
+	Tracing *telemetry.Tracing
 
 	Jobs  *jobmanager.Manager
 	Tasks *taskmanager.Manager
@@ -56,7 +61,7 @@ func (c *Cluster) Start() {
 	network := runtime.Local()
 	log := slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	c.Tasks = taskmanager.New(network.Join("taskmanager-1"), taskmanager.Config{
-		Storage: c.Storage, Log: log, Ingress: c.Broker.Ingress, Egress: c.Broker.Egress,
+		Storage: c.Storage, Log: log, Ingress: c.Broker.Ingress, Egress: c.Broker.Egress, Meter: c.Meter, Tracing: c.Tracing,
 		State: func(from, to functions.KeyGroup) statestore.Backend {
 			return memory.New(memory.Config{From: from, To: to})
 		},
@@ -70,7 +75,7 @@ func (c *Cluster) Start() {
 	})
 	resources := resourcemanager.New(network.Join(runtime.ResourceManager), log)
 	c.Jobs = jobmanager.New(network.Join(runtime.JobManager), jobmanager.Config{
-		Storage: c.Storage, Cores: 2, Dispatch: c.Tasks.Dispatch, Log: log,
+		Storage: c.Storage, Cores: 2, Dispatch: c.Tasks.Dispatch, Log: log, Meter: c.Meter, Tracing: c.Tracing,
 		Check: func(context.Context, *functions.Job) ([]string, error) { return nil, nil },
 		Letters: func(context.Context, *functions.Job, int) ([]jobmanager.Letter, error) {
 			return nil, errors.ErrUnsupported

@@ -98,7 +98,11 @@ func (m Module) Close() {}
 type invoker struct {
 	module Module
 	out    []byte
+	spent  int64 // by the last call: one unit per message
 }
+
+// Fuel is what a real instance measures; here it is the number of messages.
+func (i *invoker) Fuel() int64 { return i.spent }
 
 func (i *invoker) Close() {}
 
@@ -109,6 +113,7 @@ func (i *invoker) Call(in []byte, _ int64, _ uint64) ([]byte, error) {
 	}
 	var writer abi.Writer
 	writer.Reset(i.out)
+	i.spent = 0
 	for reader.Next() {
 		i.group(&reader, &writer)
 	}
@@ -141,6 +146,7 @@ func (i *invoker) group(reader *abi.Reader, writer *abi.Writer) {
 		if failed {
 			continue
 		}
+		i.spent++
 		c.Value = reader.Value
 		before := append([][]byte(nil), c.States...)
 		c.set = map[int][]byte{}
@@ -197,8 +203,13 @@ func partitionOf(key []byte, n int) int {
 
 // Produce appends a record by key.
 func (b *Broker) Produce(topic, key string, value []byte) {
+	b.ProduceRecord(topic, Record{Key: []byte(key), Value: value})
+}
+
+// ProduceRecord appends a record with its headers, by key.
+func (b *Broker) ProduceRecord(topic string, r Record) {
 	b.mu.Lock()
-	b.append(topic, Record{Key: []byte(key), Value: value})
+	b.append(topic, r)
 	waiters := b.waiters
 	b.mu.Unlock()
 	for _, w := range waiters {
@@ -296,7 +307,11 @@ func (i *ingress) Poll(limit int) *router.Fetch {
 		i.fetch = router.Fetch{Partition: p.Partition, HighWater: int64(len(log))}
 		for len(i.fetch.Records) < limit && int(p.Offset) < len(log) {
 			r := log[p.Offset]
-			i.fetch.Records = append(i.fetch.Records, router.Record{Key: r.Key, Value: r.Value, Offset: p.Offset})
+			record := router.Record{Key: r.Key, Value: r.Value, Offset: p.Offset}
+			for name, value := range r.Headers {
+				record.Headers = append(record.Headers, router.Header{Key: name, Value: []byte(value)})
+			}
+			i.fetch.Records = append(i.fetch.Records, record)
 			p.Offset++
 		}
 		i.fetch.Next = *p
