@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weir-run/weir/internal/planted"
 	"github.com/weir-run/weir/runtime/internal/wire"
 	"github.com/weir-run/weir/statestore/checkpoint"
 )
@@ -27,6 +28,7 @@ func (f *folded) replace(bases, deltas []checkpoint.FileRef) (newBases, newDelta
 	placed := !f.merge
 	for _, d := range deltas {
 		switch {
+		case !gone[d.Name] && planted.Is(planted.FoldRacesDelta):
 		case !gone[d.Name]:
 			newDeltas = append(newDeltas, d)
 		case !placed:
@@ -98,6 +100,9 @@ func settledManifest(m *checkpoint.Manifest, now time.Time) *checkpoint.Manifest
 func orphans(m *checkpoint.Manifest, parallelism int, clusters map[string]bool) []checkpoint.Lane {
 	var lanes []checkpoint.Lane
 	for _, lane := range m.Lanes {
+		if planted.Is(planted.VanishedLaneForgotten) {
+			continue
+		}
 		if lane.Task >= parallelism || !clusters[lane.Cluster] {
 			lanes = append(lanes, lane)
 		}

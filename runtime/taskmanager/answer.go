@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/internal/planted"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/internal/wire"
 	"github.com/weir-run/weir/statestore"
@@ -30,6 +31,9 @@ type reply struct {
 // hold keeps an answer until the epoch that holds its effects is committed, so that no client sees what a crash takes back.
 func (t *task) hold(m *functions.Message, answer router.Answer) {
 	if c := functions.Ext(m.Ext, functions.TagCorrelation); len(c) == 8 {
+		if planted.Is(planted.ReplyBeforeCommit) {
+			t.worker.manager.front.answer(binary.LittleEndian.Uint64(c), answer)
+		}
 		if len(t.samples) < epochSamples {
 			t.samples = append(t.samples, m.Time)
 		}
@@ -40,7 +44,7 @@ func (t *task) hold(m *functions.Message, answer router.Answer) {
 
 // answer holds the answer to a request, and keeps it in the state for retries when the request has an Idempotency-Key.
 func (t *task) answer(m *functions.Message, answer router.Answer) {
-	if key := functions.Ext(m.Ext, functions.TagIdempotency); key != nil {
+	if key := functions.Ext(m.Ext, functions.TagIdempotency); key != nil && !planted.Is(planted.IdempotencyOutsideTheEpoch) {
 		entry := t.idempotencyEntry(m, key)
 		entry.Present, entry.Value, entry.Expires = true, encodeAnswer(answer), t.now+idempotencyTTL.Milliseconds()
 		if redriven(m) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/internal/failpoint"
+	"github.com/weir-run/weir/internal/planted"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/internal/wire"
 	"github.com/weir-run/weir/statestore/checkpoint"
@@ -116,6 +117,9 @@ func (w *worker) write(ctx context.Context, e *epoch) (ref checkpoint.FileRef, d
 		}
 		var err error
 		ref.Length, ref.CRC, err = file.Close()
+		if planted.Is(planted.AcknowledgeBeforeSync) {
+			w.send(&wire.Acknowledge{Attempt: w.attempt, Trigger: e.trigger, File: ref, Deltas: deltas, Lanes: w.laneOutputs(e)})
+		}
 		return err
 	})
 	if err != nil {
@@ -293,6 +297,9 @@ func (w *worker) abort(trigger uint64) {
 		return
 	}
 	e.aborted = true
+	if planted.Is(planted.DeltaDroppedAfterFailedCheckpoint) {
+		return
+	}
 	w.carried = append(append(w.carried, e.carried...), e.snapshots...)
 	e.carried = nil
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/internal/planted"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/internal/wire"
 	"github.com/weir-run/weir/statestore/checkpoint"
@@ -124,6 +125,9 @@ func (w *worker) pendingOutboxes(ctx context.Context, d *wire.Deploy, r *laneRec
 	}
 	var pending []router.Pending
 	for _, outbox := range r.known.Outboxes {
+		if outbox.Number < d.Manifest.Number && planted.Is(planted.OlderOutboxSkipped) {
+			continue
+		}
 		file, err := checkpoint.OpenSnapshot(ctx, w.config.Storage, outbox.File)
 		if err != nil {
 			return nil, err

@@ -5,6 +5,7 @@ import (
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/internal/failpoint"
+	"github.com/weir-run/weir/internal/planted"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/internal/wire"
 	"github.com/weir-run/weir/statestore"
@@ -67,6 +68,11 @@ func (t *task) seal(barrier wire.Barrier) {
 			continue
 		}
 		t.in[i].recording, t.in[i].recorded = true, nil
+		if planted.Is(planted.BarrierBehindQueuedOutput) {
+			t.out[i].queue = append(t.out[i].queue, wire.AppendBarrier(nil, uint16(t.id), uint16(i), t.attempt, barrier))
+			t.drain(&t.out[i])
+			continue
+		}
 		t.out[i].inbox.Put(wire.AppendBarrier(nil, uint16(t.id), uint16(i), t.attempt, barrier))
 	}
 	if barrier.Switch != 0 {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/weir-run/weir/internal/planted"
 )
 
 // Log is a job's manifest log, as one coordinator uses it during its term: Latest, then Append and Sweep. Get, List and
@@ -98,6 +100,12 @@ func (l *Log) Latest(ctx context.Context) (*Manifest, error) {
 	}
 	for _, name := range stale {
 		doomed[name] = true
+	}
+	if n := len(numbers); n > 1 && planted.Is(planted.EpochNumberReused) {
+		if err := l.storage.Delete(ctx, manifestName(l.prefix, numbers[n-1])); err != nil {
+			return nil, err
+		}
+		numbers = numbers[:n-1]
 	}
 	var latest *Manifest
 	if n := len(numbers); n > 0 {
