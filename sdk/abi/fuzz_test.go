@@ -100,7 +100,7 @@ func FuzzRoundTrip(f *testing.F) {
 		w.Reset(out)
 		w.Group()
 		w.Op(effects[0].Ops[0].abi())
-		w.Put(abi.Send, 0, string(name), string(value), key)
+		w.Put(abi.PutSend, string(name), string(value), key)
 		w.Commit()
 		w.State(effects[0].States[0].Index, value, false)
 		outcomes, err := open(out[:w.Finish()], counts)
@@ -110,29 +110,30 @@ func FuzzRoundTrip(f *testing.F) {
 	})
 }
 
+// puts are the ops of Put by what they write.
+var puts = map[abi.OpKind]abi.PutOp{abi.Send: abi.PutSend, abi.Egress: abi.PutRecord, abi.Reply: abi.PutReply}
+
 func TestPutWritesWhatOpWrites(t *testing.T) {
 	for _, o := range []op{
 		{Kind: abi.Send, Target: text("a/b"), Key: text("k"), Value: text("12345678")},
+		{Kind: abi.Send, Target: text("a/b"), Value: text("1")},
+		{Kind: abi.Egress, Target: text("counts"), Key: text("k")},
 		{Kind: abi.Egress, Target: text("counts"), NoKey: true, NoValue: true},
 		{Kind: abi.Reply, NoKey: true, Value: text("")},
 	} {
-		var flags uint8
-		if o.NoKey {
-			flags |= abi.NoKey
-		}
-		if o.NoValue {
-			flags |= abi.NoValue
-		}
 		results := make([][]byte, 2)
 		for i := range results {
 			out := []byte(dirty)
 			var w abi.Writer
 			w.Reset(out)
 			w.Group()
-			if i == 0 {
+			switch {
+			case i == 0:
 				w.Op(o.abi())
-			} else {
-				w.Put(o.Kind, flags, string(o.Target), string(o.Key), o.Value)
+			case o.NoValue:
+				w.PutTombstone(abi.PutRecord, string(o.Target), string(o.Key))
+			default:
+				w.Put(puts[o.Kind], string(o.Target), string(o.Key), o.Value)
 			}
 			w.Commit()
 			results[i] = out[:w.Finish()]

@@ -1,39 +1,89 @@
 package abi
 
+import "unsafe"
+
 // Writer writes a result into a buffer of its caller, which never grows: when it is full, the writer drops what follows and
-// Finish answers GuestFull. The order of calls is Reset, then per group Group, per message any number of Op and then Commit
-// or, for the last message run, Fail; then State for every state that changed, in rising order; at the end Finish.
+// Finish answers GuestFull. The order of calls is Reset, then per group Group, per message any number of ops (Put, PutInt,
+// Op) and then Commit or, for the last message run, Fail; then State for every state that changed, in rising order; at the
+// end Finish.
+//
+// An op that the writer cannot take makes the open message odd: see Odd and Fault.
 type Writer struct {
 	out    []byte
+	base   unsafe.Pointer // of out
+	size   int            // of out
 	at     int
 	group  int // where the open group starts
 	groups int
 	mark   int // where the ops of the open message start
 	ops    int // of the group
-	kept   int // ops of committed messages
 	done   int
 	writes int
 	text   int // length of the failure text
 	code   uint16
-	full   bool
-	stuck  bool // what does not fit is more than the open message
+	odd    uint8 // of the open message: bits of oddStaged to oddStuck
+	fault  Fault // of the open message
+	stage  stage
+	digits [20]byte // of a number in text
 }
+
+// What can be odd about the open message.
+const (
+	oddStaged = 1 << iota // a record is staged
+	oddFault              // fault says what
+	oddFull               // the buffer is full
+	oddStuck              // it is full of more than the open message
+)
+
+// Fault is what a writer could not take of the open message.
+type Fault uint8
+
+// The faults of a message.
+const (
+	Sound    Fault = iota
+	TooLong        // a name is longer than 64 KiB - 1
+	Unput          // a record was staged and not put, or another was started before
+	PutTwice       // a staged record was put twice, or after another was staged
+	Refused        // the caller refuses it: Refuse
+)
 
 // Reset starts a result in out.
 func (w *Writer) Reset(out []byte) {
-	*w = Writer{out: out}
-	w.full = len(out) < resultHeader
-	w.stuck = w.full
-	w.at = resultHeader
+	*w = Writer{out: out, base: start(out), size: len(out), at: resultHeader, stage: stage{ext: w.stage.ext[:0]}}
+	if len(out) < resultHeader {
+		w.at = 0
+		w.odd = oddFull | oddStuck
+	}
 }
 
+// Odd says that the open message must not be committed: it has a Fault, or the writer is Full.
+func (w *Writer) Odd() bool { return w.odd != 0 }
+
 // Full says that the result will not fit: nothing that follows matters.
-func (w *Writer) Full() bool { return w.full }
+func (w *Writer) Full() bool { return w.odd&oddFull != 0 }
+
+// Fault says what is wrong with the open message.
+func (w *Writer) Fault() Fault {
+	if w.odd&oddStaged != 0 && w.fault == Sound {
+		return Unput
+	}
+	return w.fault
+}
+
+// Refuse makes the open message odd.
+func (w *Writer) Refuse() { w.blame(Refused) }
+
+func (w *Writer) blame(f Fault) {
+	w.odd |= oddFault
+	if w.fault == Sound {
+		w.fault = f
+	}
+}
 
 // reserve returns the next n bytes, or nil when they do not fit.
 func (w *Writer) reserve(n int) []byte {
-	if w.full || n > len(w.out)-w.at {
-		w.full = true
+	if w.Full() || n > w.size-w.at {
+		w.odd |= oddFull
 		return nil
 	}
 	h := w.out[w.at : w.at+n]
@@ -42,151 +92,64 @@ func (w *Writer) reserve(n int) []byte {
 }
 
 // Group opens the result of the batch's next group.
-func (w *Writer) Group() {
-	w.groups++
-	w.turn(groupResult)
+func (w *Writer) Group() { turn(w) }
+
+// turnOdd is turn at the first group, or when the result is full.
+func turnOdd(w *Writer) {
+	if w.group != 0 && w.odd == 0 {
+		w.close()
+	}
+	if w.odd != 0 || groupResult > w.size-w.at {
+		w.odd |= oddFull | oddStuck
+		return
+	}
+	w.open()
 }
 
-// turn closes the open group, if there is one, and opens the next in a block that starts with size bytes.
-func (w *Writer) turn(size int) {
-	if w.group != 0 && !w.full {
-		b := w.out[w.group:w.at]
-		h := (*[groupResult]byte)(b)
-		le.PutUint64(h[:], uint64(len(b))|uint64(w.done)<<32)
-		le.PutUint64(h[8:], uint64(w.code)|uint64(w.writes)<<16|uint64(w.ops)<<32)
-		le.PutUint64(h[16:], uint64(w.mark-w.group-groupResult)|uint64(w.text)<<32)
-		le.PutUint64(h[24:], 0)
-	}
+func (w *Writer) open() {
 	w.group = w.at
-	if size > len(w.out)-w.at {
-		w.full = true
-	} else {
-		w.at += size
-	}
-	w.mark, w.stuck = w.at, w.full
-	w.ops, w.kept, w.done, w.writes, w.text, w.code = 0, 0, 0, 0, 0, 0
+	w.at += groupResult
+	w.mark = w.at
+	w.groups++
+	w.ops, w.done, w.writes, w.text, w.code = 0, 0, 0, 0, 0
 }
 
-// Put adds an op without topic, type, and extensions; flags are NoKey and NoValue. It does what Op does, in the form that
-// costs a module the least: a struct in memory is dearer than arguments.
-func (w *Writer) Put(kind OpKind, flags uint8, target, key string, value []byte) {
-	size := (opHeader + len(target) + len(key) + len(value) + 7) &^ 7
-	if size > len(w.out)-w.at {
-		w.full = true
-		return
-	}
-	b := w.out[w.at : w.at+size]
-	w.at += size
-	w.ops++
-	le.PutUint64(b[size-8:], 0)
-	h := (*[opHeader]byte)(b)
-	le.PutUint64(h[:], uint64(size)|uint64(kind)<<32|uint64(flags)<<40|uint64(len(target))<<48)
-	le.PutUint64(h[8:], uint64(w.done)|uint64(len(key))<<32)
-	le.PutUint64(h[16:], uint64(len(value)))
-	le.PutUint64(h[24:], 0)
-	le.PutUint64(h[32:], 0)
-	b = b[opHeader:]
-	if len(target)+len(key) > 0 { // a copy costs a module the same when it copies nothing
-		copy(b, target)
-		b = b[len(target):]
-		copy(b, key)
-		b = b[len(key):]
-	}
-	copy(b, value)
-}
-
-// PutInt is Put with a number in decimal, written in place.
-func (w *Writer) PutInt(kind OpKind, flags uint8, target, key string, n int64) {
-	u, sign := uint64(n), 0
-	if n < 0 {
-		u, sign = -u, 1
-	}
-	value := sign + 1
-	for p := uint64(10); u >= p && value < sign+20; p *= 10 {
-		value++
-		if p == 1e19 { // the next power does not fit
-			break
-		}
-	}
-	end := opHeader + len(target) + len(key) + value
-	size := (end + 7) &^ 7
-	if size > len(w.out)-w.at {
-		w.full = true
-		return
-	}
-	b := w.out[w.at : w.at+size]
-	w.at += size
-	w.ops++
-	le.PutUint64(b[size-8:], 0)
-	h := (*[opHeader]byte)(b)
-	le.PutUint64(h[:], uint64(size)|uint64(kind)<<32|uint64(flags)<<40|uint64(len(target))<<48)
-	le.PutUint64(h[8:], uint64(w.done)|uint64(len(key))<<32)
-	le.PutUint64(h[16:], uint64(value))
-	le.PutUint64(h[24:], 0)
-	le.PutUint64(h[32:], 0)
-	if len(target) > 0 {
-		copy(b[opHeader:], target)
-	}
-	if len(key) > 0 {
-		copy(b[opHeader+len(target):], key)
-	}
-	for ; u >= 1<<32; u /= 10 {
-		end--
-		b[end] = '0' + byte(u%10)
-	}
-	for {
-		q := u * 0xCCCCCCCD >> 35 // u / 10 for 32 bits: a module has no cheap division
-		end--
-		b[end] = '0' + byte(u-q*10)
-		if q == 0 {
-			break
-		}
-		u = q
-	}
-	if sign != 0 {
-		b[end-1] = '-'
-	}
-}
-
-// Op adds an op of the open message; its Message is ignored. Target, Topic and Type are at most 64 KiB - 1, which the
-// caller checks.
-func (w *Writer) Op(op *Op) {
-	b := w.reserve(pad8(opHeader + len(op.Target) + len(op.Key) + len(op.Value) + len(op.Topic) + len(op.Type) + len(op.Ext)))
-	if b == nil {
-		return
-	}
-	w.ops++
-	flags := uint64(0)
-	if op.NoKey {
-		flags |= NoKey
-	}
-	if op.NoValue {
-		flags |= NoValue
-	}
-	padTail(b)
-	le.PutUint64(b, uint64(len(b))|uint64(op.Kind)<<32|flags<<40|uint64(len(op.Target))<<48)
-	le.PutUint64(b[8:], uint64(w.done)|uint64(len(op.Key))<<32)
-	le.PutUint64(b[16:], uint64(len(op.Value))|uint64(len(op.Topic))<<32|uint64(len(op.Type))<<48)
-	le.PutUint64(b[24:], uint64(len(op.Ext)))
-	le.PutUint64(b[32:], uint64(op.Delay))
-	b = b[opHeader:]
-	for _, part := range [...][]byte{op.Target, op.Key, op.Value, op.Topic, op.Type, op.Ext} {
-		b = b[copy(b, part):]
-	}
+// close writes the header of the open group.
+func (w *Writer) close() {
+	p := unsafe.Add(w.base, w.group)
+	store64(p, 0, uint64(w.at-w.group)|uint64(w.done)<<32)
+	store64(p, 8, uint64(w.code)|uint64(w.writes)<<16|uint64(w.ops)<<32)
+	store64(p, 16, uint64(w.mark-w.group-groupResult)|uint64(w.text)<<32)
+	store64(p, 24, 0)
 }
 
 // Commit ends a message that succeeded.
 func (w *Writer) Commit() {
+	if !w.Take() {
+		w.done++
+		w.odd |= oddStuck
+	}
+}
+
+// Take is Commit of a message that is not odd; ok is false for one that is.
+func (w *Writer) Take() (ok bool) {
+	if w.odd != 0 {
+		return false
+	}
 	w.done++
-	w.mark, w.kept, w.stuck = w.at, w.ops, w.full
+	w.mark = w.at
+	return true
 }
 
 // Fail ends a message that failed: its ops are dropped. It is the last message of its group. code is not 0.
 func (w *Writer) Fail(code uint16, text string) {
-	if w.stuck {
+	if w.odd&oddStuck != 0 {
 		return
 	}
-	w.at, w.ops, w.code, w.full = w.mark, w.kept, code, false
+	for at := w.mark; at < w.at; at += int(le.Uint32(w.out[at:])) {
+		w.ops--
+	}
+	w.at, w.code, w.odd, w.fault = w.mark, code, 0, Sound
 	if h := w.reserve(pad8(len(text))); len(h) > 0 {
 		padTail(h)
 		copy(h, text)
@@ -199,8 +162,7 @@ func (w *Writer) State(index int, value []byte, del bool) {
 	if del {
 		value = nil
 	}
-	size := (writeHeader + len(value) + 7) &^ 7
-	b := w.reserve(size)
+	b := w.reserve(pad8(writeHeader + len(value)))
 	if b == nil {
 		return
 	}
@@ -209,29 +171,31 @@ func (w *Writer) State(index int, value []byte, del bool) {
 	if del {
 		op = 1
 	}
-	le.PutUint64(b[size-8:], 0)
+	padTail(b)
 	le.PutUint64(b, uint64(index)|op<<16|uint64(len(value))<<32)
 	copy(b[writeHeader:], value)
 }
 
 // StateInt is State with an int64 in 8 bytes.
 func (w *Writer) StateInt(index int, n int64) {
-	if writeHeader+8 > len(w.out)-w.at {
-		w.full = true
+	if writeHeader+8 > w.size-w.at {
+		w.odd |= oddFull
 		return
 	}
-	b := (*[writeHeader + 8]byte)(w.out[w.at:])
+	p := unsafe.Add(w.base, w.at)
+	store64(p, 0, uint64(index)|8<<32)
+	store64(p, 8, uint64(n))
 	w.at += writeHeader + 8
 	w.writes++
-	le.PutUint64(b[:], uint64(index)|8<<32)
-	le.PutUint64(b[8:], uint64(n))
 }
 
 // Finish ends the result and returns its length in bytes, or GuestFull.
 func (w *Writer) Finish() int {
-	w.turn(0)
-	if w.full {
+	if w.Full() {
 		return GuestFull
+	}
+	if w.group != 0 {
+		w.close()
 	}
 	le.PutUint64(w.out, Version|uint64(w.groups)<<32)
 	le.PutUint64(w.out[8:], uint64(w.at))

@@ -1,13 +1,11 @@
 package weir
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
-	"strconv"
 	"time"
 	"unsafe"
 
@@ -17,22 +15,22 @@ import (
 // Call is one invocation: who is called, with which message, and the effects it asks for. It is valid until the handler
 // returns.
 type Call struct {
-	reader  abi.Cursor
-	writer  abi.Writer
-	log     func(level int32, line string)
-	now     int64
-	seed    uint64
-	group   uint64
-	slots   []slot // one per declared state
-	touched []int  // indices of slots that the running invocation touched
-	wrote   bool   // an invocation of the group changed a state
-	err     error  // of an effect that the running invocation could not take
-	replied bool
-	seeded  bool
-	pcg     *rand.PCG
-	rand    *rand.Rand
-	digits  [20]byte // of a number in text
-	stage   stage
+	reader   abi.Cursor
+	writer   abi.Writer
+	slots    []slot // one per declared state, from 1
+	dirty    uint64 // bits of the states that the running invocation touched
+	wrote    uint64 // and of those that invocations of the group changed
+	index    int    // of function
+	function *function
+	raw      func(*Call, []byte) error // that of function
+	call     func(*Call) error         // that of function
+	states   []int                     // indices in slots of its states, in the order of the ABI
+	replied  bool
+	seeded   bool
+	err      error // of an effect that the running invocation could not take
+	log      func(level int32, line string)
+	pcg      *rand.PCG
+	rand     *rand.Rand
 }
 
 // Origin says where a message came from.
@@ -50,16 +48,16 @@ type Address struct{ Type, Key string }
 var errReplied = errors.New("the invocation has replied already")
 
 // Function is the called function type, "namespace/name".
-func (c *Call) Function() string { return c.function().name }
+func (c *Call) Function() string { return c.function.name }
 
 // Key is the key of the called address: a view, valid until the handler returns.
-func (c *Call) Key() string { return view(c.reader.Key()) }
+func (c *Call) Key() string { return c.reader.KeyText() }
 
 // KeyBytes is Key as bytes; they are read-only.
 func (c *Call) KeyBytes() []byte { return c.reader.Key() }
 
 // Now is the platform's time when the batch was made: the same on a replay.
-func (c *Call) Now() time.Time { return time.UnixMilli(c.now) }
+func (c *Call) Now() time.Time { return time.UnixMilli(c.reader.Now()) }
 
 // EventTime is the time of the record or request from which the message comes.
 func (c *Call) EventTime() time.Time { return time.UnixMilli(c.reader.Time()) }
@@ -71,7 +69,7 @@ func (c *Call) Rand() *rand.Rand {
 		c.rand = rand.New(c.pcg)
 	}
 	if !c.seeded {
-		c.pcg.Seed(c.seed, c.reader.ID())
+		c.pcg.Seed(c.reader.Seed(), c.reader.ID())
 		c.seeded = true
 	}
 	return c.rand
@@ -124,38 +122,30 @@ func (c *Call) Headers() iter.Seq2[string, []byte] {
 // Send sends a number to the function of that type at key. A message sent is delivered once the invocation has succeeded;
 // messages from one address to another keep their order.
 func (c *Call) Send(function, key string, n int64) {
-	if len(function) > maxName {
-		c.fail(errTooLong)
-		return
-	}
-	c.writer.PutInt(abi.Send, 0, function, key, n)
+	c.writer.PutInt(abi.PutSend, function, key, n)
 }
 
 // SendString is Send with text.
-func (c *Call) SendString(function, key, s string) { c.sendValue(function, key, "", bytesOf(s)) }
+func (c *Call) SendString(function, key, s string) {
+	c.writer.PutText(abi.PutSend, function, key, s)
+}
 
 // SendBytes is Send with bytes, which it copies.
-func (c *Call) SendBytes(function, key string, value []byte) { c.sendValue(function, key, "", value) }
+func (c *Call) SendBytes(function, key string, value []byte) {
+	c.writer.Put(abi.PutSend, function, key, value)
+}
 
 // SendJSON is Send with v as JSON. A v that JSON cannot hold fails the invocation.
 func (c *Call) SendJSON(function, key string, v any) {
 	if text, ok := c.json(v); ok {
-		c.sendValue(function, key, "", text)
+		c.writer.Put(abi.PutSend, function, key, text)
 	}
 }
 
 // SendTyped is SendBytes with the name of the value's type, for functions written with StateFun's SDKs.
 func (c *Call) SendTyped(function, key, valueType string, value []byte) {
-	c.sendValue(function, key, valueType, value)
-}
-
-func (c *Call) sendValue(function, key, valueType string, value []byte) {
-	if len(function) > maxName || len(valueType) > maxName {
+	if len(function) > abi.MaxName || len(valueType) > abi.MaxName {
 		c.fail(errTooLong)
-		return
-	}
-	if valueType == "" {
-		c.writer.Put(abi.Send, 0, function, key, value)
 		return
 	}
 	c.writer.Op(&abi.Op{Kind: abi.Send, Target: bytesOf(function), Key: bytesOf(key), Value: value, Type: bytesOf(valueType)})
@@ -168,7 +158,7 @@ func (c *Call) Reply(n int64) error {
 		return c.failReplied()
 	}
 	c.replied = true
-	c.writer.PutInt(abi.Reply, abi.NoKey, "", "", n)
+	c.writer.PutInt(abi.PutReply, "", "", n)
 	return nil
 }
 
@@ -192,7 +182,7 @@ func (c *Call) replyValue(value []byte) error {
 		return c.failReplied()
 	}
 	c.replied = true
-	c.writer.Put(abi.Reply, abi.NoKey, "", "", value)
+	c.writer.Put(abi.PutReply, "", "", value)
 	return nil
 }
 
@@ -214,6 +204,20 @@ func (c *Call) fail(err error) {
 	if c.err == nil {
 		c.err = err
 	}
+	c.writer.Refuse()
+}
+
+// fault is what is odd about the running invocation, nil when only the result is full.
+func (c *Call) fault() error {
+	switch c.writer.Fault() {
+	case abi.TooLong:
+		return errTooLong
+	case abi.Unput:
+		return errUnput
+	case abi.PutTwice:
+		return errPut
+	}
+	return c.err
 }
 
 func (c *Call) json(v any) ([]byte, bool) {
@@ -223,41 +227,6 @@ func (c *Call) json(v any) ([]byte, bool) {
 	}
 	return text, err == nil
 }
-
-// slot is the state with that index, loaded for the group at hand.
-func (c *Call) slot(index int) *slot {
-	s := &c.slots[index]
-	if s.group != c.group {
-		c.load(s, index)
-	}
-	return s
-}
-
-// load takes a state from the batch when the group first touches it. It panics when the function does not use the state, or
-// cannot: both fail the invocation.
-func (c *Call) load(s *slot, index int) {
-	f := c.function()
-	i := f.places[index]
-	if i < 0 {
-		panic(f.name + " does not name state " + strconv.Quote(registered.states[index].name) + " in Handle")
-	}
-	value, present := c.reader.State(i)
-	s.touched, s.wrote, s.exists = false, false, present
-	switch {
-	case !s.number:
-		s.value = value
-	case len(value) == 8:
-		s.n = int64(binary.LittleEndian.Uint64(value))
-	case present:
-		panic("a state of " + strconv.Itoa(len(value)) + " bytes is no int64")
-	default:
-		s.n = 0
-	}
-	s.group = c.group
-}
-
-// function is the one that the group at hand calls.
-func (c *Call) function() *function { return registered.functions[c.reader.Function()] }
 
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 )
 
+// intCodec is the form of a Number.
 type intCodec struct{}
 
 func (intCodec) Name() string { return "int64" }
@@ -25,11 +26,8 @@ func (intCodec) Parse(b []byte) (int64, error) {
 
 // copies says whether a value must be copied before the codec parses it: not when it surely neither keeps nor changes it.
 func copies(codec any) bool {
-	switch codec.(type) {
-	case intCodec, stringCodec:
-		return false
-	}
-	return true
+	_, text := codec.(stringCodec)
+	return !text
 }
 
 type stringCodec struct{}

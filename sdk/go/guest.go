@@ -2,6 +2,7 @@ package weir
 
 import (
 	"errors"
+	"math/bits"
 
 	"github.com/weir-run/weir/sdk/abi"
 )
@@ -17,7 +18,7 @@ type Guest struct {
 
 // NewGuest is a guest of all that is registered; log gets what functions write with Log.
 func NewGuest(log func(level int32, line string)) *Guest {
-	return &Guest{call: Call{log: log}}
+	return &Guest{call: Call{log: log, index: none}}
 }
 
 // Describe is what the module says of itself: JSON in the form of functions.Description. It panics on a module that
@@ -52,9 +53,10 @@ func (g *Guest) prepare() {
 		return
 	}
 	registered.resolve()
-	g.call.slots = make([]slot, len(registered.states))
-	for i := range g.call.slots {
-		g.call.slots[i].number = registered.states[i].number
+	g.call.slots = make([]slot, 1+len(registered.states))
+	g.call.slots[0].index = none
+	for i := range registered.states {
+		g.call.slots[1+i].index, g.call.slots[1+i].number = i, registered.states[i].number
 	}
 	g.ready = true
 }
@@ -74,10 +76,10 @@ func (g *Guest) Batch(size int) int {
 		}
 		return abi.GuestBatch
 	}
-	c.now, c.seed = c.reader.Now(), c.reader.Seed()
 	c.writer.Reset(g.out)
-	code := 0
-	for again := true; again; {
+	c.dirty, c.wrote, c.err = 0, 0, nil
+	code, again := c.run()
+	for again {
 		code, again = c.run()
 	}
 	switch {
@@ -94,98 +96,128 @@ func (g *Guest) Batch(size int) int {
 func (c *Call) run() (code int, again bool) {
 	defer func() {
 		if cause := recover(); cause != nil {
+			if s, ok := cause.(*slot); ok {
+				cause = c.misuse(s)
+			}
 			c.abandon(abi.CodePanic, panicText(cause))
-			c.store()
+			for ; c.wrote != 0; c.wrote &= c.wrote - 1 {
+				c.store(bits.TrailingZeros64(c.wrote))
+			}
 			again = true
 		}
 	}()
-	for c.reader.Next() {
-		index := c.reader.Function()
-		if index >= len(registered.functions) {
-			return abi.GuestFunction, false
-		}
-		f := registered.functions[index]
-		if c.reader.States() != len(f.states) {
-			return abi.GuestBatch, false
-		}
-		c.group++
-		c.writer.Group()
-		for c.reader.NextMessage() {
-			c.replied, c.seeded, c.stage.open = false, false, false
-			var err error
-			if f.raw != nil {
-				err = f.raw(c, c.reader.Value())
-			} else {
-				err = f.call(c)
-			}
-			if err != nil || c.err != nil || c.stage.open {
-				c.refuse(err)
-				break
-			}
-			if len(c.touched) > 0 {
-				c.commit()
-			}
-			c.writer.Commit()
-			if c.writer.Full() {
-				return abi.GuestFull, false
-			}
-			if c.reader.Messages() == 0 { // spares a call
-				break
-			}
-		}
-		if c.wrote {
-			c.store()
-		}
-		if c.writer.Full() {
-			return abi.GuestFull, false
-		}
-	}
-	return 0, false
+	return c.groups(), false
 }
 
-// refuse ends the invocation with the error of its handler, or else with that of an effect.
-func (c *Call) refuse(err error) {
+// groups is run's loop, apart from it because variables of a function that recovers live in memory.
+func (c *Call) groups() int {
+	r, w := &c.reader, &c.writer
+	for r.Next() {
+		if r.Function() != c.index && !c.enter(r.Function()) {
+			return abi.GuestFunction
+		}
+		if r.States() != len(c.states) {
+			return abi.GuestBatch
+		}
+		for _, index := range c.states {
+			s := &c.slots[index]
+			if s.number {
+				if n, ok := r.NextWord(); ok {
+					s.n, s.present = n, true
+					continue
+				}
+			}
+			c.load(s)
+		}
+		w.Group()
+		raw := c.raw
+		for r.Messages() > 0 {
+			if !r.NextMessage() {
+				return abi.GuestBatch
+			}
+			c.replied, c.seeded = false, false
+			var err error
+			if raw != nil {
+				err = raw(c, r.Value())
+			} else {
+				err = c.call(c)
+			}
+			if err != nil || !w.Take() {
+				if !c.settle(err) {
+					return abi.GuestFull
+				}
+				break
+			}
+			c.wrote |= c.dirty
+			c.dirty = 0
+		}
+		for wrote := c.wrote; wrote != 0; wrote &= wrote - 1 {
+			i := bits.TrailingZeros64(wrote)
+			if s := &c.slots[c.states[i]]; s.number && s.present {
+				w.StateInt(i, s.n)
+			} else {
+				c.store(i)
+			}
+		}
+		c.wrote = 0
+	}
+	return 0
+}
+
+// none is no index.
+const none = -1
+
+// enter makes a function the one at hand: its states get their bits. ok is false when there is no such function.
+func (c *Call) enter(index int) (ok bool) {
+	if index >= len(registered.functions) {
+		return false
+	}
+	for _, i := range c.states {
+		c.slots[i].bit, c.slots[i].bad = 0, false
+	}
+	f := registered.functions[index]
+	c.index, c.function, c.raw, c.call, c.states = index, f, f.raw, f.call, c.states[:0]
+	for i, state := range f.states {
+		c.states = append(c.states, 1+state)
+		c.slots[1+state].bit = 1 << i
+	}
+	return true
+}
+
+// settle ends an invocation whose handler failed or whose effects are odd; ok is false when the result is full.
+func (c *Call) settle(err error) (ok bool) {
 	if err == nil {
-		err = c.err
+		err = c.fault()
 	}
 	if err == nil {
-		err = errUnput
+		return false
 	}
 	code := uint16(abi.CodeError)
 	if _, ok := err.(*valueError); ok {
 		code = abi.CodeValue
 	}
 	c.abandon(code, err.Error())
+	return true
 }
 
+// abandon undoes the running invocation.
 func (c *Call) abandon(code uint16, text string) {
-	for _, index := range c.touched {
-		c.slots[index].abandon()
+	for _, i := range c.states {
+		if s := &c.slots[i]; c.dirty&s.bit != 0 {
+			s.rollback()
+		}
 	}
-	c.touched, c.err = c.touched[:0], nil
+	c.dirty, c.err = 0, nil
 	c.writer.Fail(code, text[:min(len(text), maxFailureText)])
 }
 
-func (c *Call) commit() {
-	for _, index := range c.touched {
-		c.slots[index].commit()
+// store writes a state that committed invocations of the group changed.
+func (c *Call) store(i int) {
+	s := &c.slots[c.states[i]]
+	if s.number && s.present {
+		c.writer.StateInt(i, s.n)
+		return
 	}
-	c.touched = c.touched[:0]
-	c.wrote = true
-}
-
-// store writes the states that committed invocations of the group changed.
-func (c *Call) store() {
-	for i, index := range c.function().states {
-		s := &c.slots[index]
-		switch {
-		case s.group != c.group || !s.wrote:
-		case s.number && s.exists:
-			c.writer.StateInt(i, s.n)
-		default:
-			c.writer.State(i, s.value, !s.exists)
-			s.release()
-		}
-	}
-	c.wrote = false
+	c.writer.State(i, s.value, !s.present)
+	s.release()
 }

@@ -2,7 +2,6 @@ package weir
 
 import (
 	"encoding/json"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -11,6 +10,9 @@ import (
 
 // sdkName tells the platform who wrote the module.
 const sdkName = "go/0.1"
+
+// maxStates bounds the states of one function, as the platform does: a Call has a bit for each.
+const maxStates = 64
 
 // registered is what this module's init functions declared. It is the one variable they can reach: nothing of a c-shared
 // module runs but init.
@@ -29,7 +31,6 @@ type function struct {
 	raw    func(*Call, []byte) error // the handler itself, of one that takes bytes: one call less in a module
 	chosen bool                      // the handler named its states
 	states []int                     // indices into registry.states, in the order of the ABI
-	places []int                     // the inverse: indices into states, by that into registry.states, or -1
 }
 
 type declared struct {
@@ -64,13 +65,12 @@ func Handle[T any](name string, fn func(*Call, T) error, states ...Declared) {
 	switch fn := any(fn).(type) {
 	case func(*Call, int64) error:
 		call = func(c *Call) error {
-			r := &c.reader
-			if v, ok := parseDecimal(r.Value()); ok && r.Untyped {
-				return fn(c, v)
-			}
-			v, err := parseInt(r.Type(), r.Value())
-			if err != nil {
-				return err
+			v, ok := parseDecimal(c.reader.Value())
+			if !ok || !c.reader.Untyped() {
+				var err error
+				if v, err = parseInt(c.reader.Type(), c.reader.Value()); err != nil {
+					return err
+				}
 			}
 			return fn(c, v)
 		}
@@ -140,7 +140,10 @@ func (r *registry) resolve() {
 				f.states = append(f.states, i)
 			}
 		}
-		f.place(len(r.states))
+		if len(f.states) > maxStates {
+			panic("weir: " + f.name + " uses " + strconv.Itoa(len(f.states)) + " states; at most " + strconv.Itoa(maxStates) +
+				" travel with a message: name those that it uses in Handle, or keep values together in one state")
+		}
 		for i, a := range f.states {
 			for _, b := range f.states[:i] {
 				if r.states[a].name == r.states[b].name {
@@ -156,14 +159,6 @@ func (r *registry) resolve() {
 				panic("weir: Ingress(" + strconv.Quote(in.topic) + "): no function " + strconv.Quote(name) + " is registered")
 			}
 		}
-	}
-}
-
-// place inverts states.
-func (f *function) place(registered int) {
-	f.places = slices.Repeat([]int{-1}, registered)
-	for i, index := range f.states {
-		f.places[index] = i
 	}
 }
 

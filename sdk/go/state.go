@@ -1,18 +1,20 @@
 package weir
 
-import (
-	"strconv"
-	"unsafe"
-)
+import "strconv"
 
 // Value is one named state of a key, declared once as a package variable. Its methods are called within a handler, with the
 // handler's Call. Values of other keys are out of reach: send their address a message.
 type Value[T any] struct {
-	index  int // in registry.states
-	name   string
-	codec  Codec[T]
-	views  bool // the codec parses values in place
-	number bool // T is int64 in the common form, which slots hold as a number: a codec costs a module as much as the rest
+	slot  int // index in Call.slots, from 1: that of a Value which was never declared is 0
+	name  string
+	codec Codec[T]
+	views bool // the codec parses values in place
+}
+
+// Number is the state of a number, as a Value[int64] would be: a module gets and sets it in place, without a call, in an
+// eighth of the instructions.
+type Number struct {
+	slot int // as in Value
 }
 
 // Codec turns a state's value into bytes and back.
@@ -26,7 +28,7 @@ type Codec[T any] interface {
 }
 
 // Int64 declares a state that holds a number; it is 0 while absent.
-func Int64(name string) *Value[int64] { return State[int64](name, intCodec{}) }
+func Int64(name string) Number { return Number{declare(name, intCodec{}.Name(), true)} }
 
 // String declares a state that holds text. Get allocates: where that matters, use Bytes.
 func String(name string) *Value[string] { return State[string](name, stringCodec{}) }
@@ -40,29 +42,70 @@ func JSON[T any](name string) *Value[T] { return State[T](name, jsonCodec[T]{}) 
 
 // State declares a state with a codec of its own.
 func State[T any](name string, codec Codec[T]) *Value[T] {
+	return &Value[T]{declare(name, codec.Name(), false), name, codec, !copies(codec)}
+}
+
+// declare returns the index of the state's slot.
+func declare(name, codec string, number bool) int {
 	if name == "" {
 		panic("weir: a state needs a name")
 	}
-	_, number := any(codec).(intCodec)
-	registered.states = append(registered.states, declared{name, codec.Name(), number})
-	return &Value[T]{len(registered.states) - 1, name, codec, !copies(codec), number}
+	registered.states = append(registered.states, declared{name, codec, number})
+	return len(registered.states)
 }
+
+// Get is the number as this invocation sees it, with what it has set; 0 when absent.
+func (v Number) Get(c *Call) int64 {
+	s := &c.slots[v.slot]
+	if s.bit == 0 {
+		panic(s)
+	}
+	return s.n
+}
+
+// Set stores n when the invocation succeeds.
+func (v Number) Set(c *Call, n int64) {
+	s := &c.slots[v.slot]
+	if s.bit == 0 {
+		panic(s)
+	}
+	if c.dirty&s.bit == 0 {
+		c.dirty |= s.bit
+		s.before, s.was = s.n, s.present
+	}
+	s.n, s.present = n, true
+}
+
+// Delete makes the number absent when the invocation succeeds.
+func (v Number) Delete(c *Call) { c.remove(v.slot) }
+
+// Exists says whether the number is present as this invocation sees it.
+func (v Number) Exists(c *Call) bool { return c.slot(v.slot).present }
+
+// Name is the name under which the state was declared.
+func (v Number) Name() string {
+	if v.slot == 0 {
+		return ""
+	}
+	return registered.states[v.position()].name
+}
+
+// Parse reads the number out of bytes, as package weirtest finds them.
+func (v Number) Parse(b []byte) (int64, error) { return intCodec{}.Parse(b) }
+
+// Append appends the number in bytes, as package weirtest stores them.
+func (v Number) Append(b []byte, n int64) ([]byte, error) { return intCodec{}.Append(b, n) }
+
+func (v Number) position() int { return v.slot - 1 }
 
 // Get is the value as this invocation sees it, with what it has set; T's zero value when absent.
 func (v *Value[T]) Get(c *Call) T {
-	s := &c.slots[v.index]
-	if s.group != c.group {
-		c.load(s, v.index)
-	}
-	if v.number {
-		return *(*T)(unsafe.Pointer(&s.n))
-	}
-	b, present := s.get(v.views)
-	if !present {
+	s := c.slot(v.slot)
+	if !s.present {
 		var zero T
 		return zero
 	}
-	x, err := v.codec.Parse(b)
+	x, err := v.codec.Parse(c.bytes(s, v.views))
 	if err != nil {
 		panic("state " + strconv.Quote(v.name) + ": " + err.Error())
 	}
@@ -71,43 +114,20 @@ func (v *Value[T]) Get(c *Call) T {
 
 // Set stores x when the invocation succeeds.
 func (v *Value[T]) Set(c *Call, x T) {
-	s := &c.slots[v.index]
-	if s.group != c.group {
-		c.load(s, v.index)
-	}
-	if v.number {
-		if !s.touched {
-			s.touched, s.before = true, s.n
-			c.touched = append(c.touched, v.index)
-		}
-		s.n, s.leaves = *(*int64)(unsafe.Pointer(&x)), false
-		return
-	}
-	b, err := v.codec.Append(s.buffer(), x)
+	s := c.slot(v.slot)
+	c.touch(s)
+	b, err := v.codec.Append(s.buffers[s.current][:0], x)
 	if err != nil {
 		panic("state " + strconv.Quote(v.name) + ": " + err.Error())
 	}
-	v.touch(c, s)
-	s.set(b, true)
+	s.value, s.buffers[s.current], s.present = b, b, true
 }
 
 // Delete makes the state absent when the invocation succeeds.
-func (v *Value[T]) Delete(c *Call) {
-	s := c.slot(v.index)
-	v.touch(c, s)
-	s.n = 0
-	s.set(s.buffer(), false)
-}
-
-func (v *Value[T]) touch(c *Call, s *slot) {
-	if !s.touched {
-		s.touched, s.before = true, s.n
-		c.touched = append(c.touched, v.index)
-	}
-}
+func (v *Value[T]) Delete(c *Call) { c.remove(v.slot) }
 
 // Exists says whether the state is present as this invocation sees it.
-func (v *Value[T]) Exists(c *Call) bool { return c.slot(v.index).present() }
+func (v *Value[T]) Exists(c *Call) bool { return c.slot(v.slot).present }
 
 // Name is the name under which the state was declared.
 func (v *Value[T]) Name() string { return v.name }
@@ -118,76 +138,4 @@ func (v *Value[T]) Parse(b []byte) (T, error) { return v.codec.Parse(b) }
 // Append appends a value in bytes, as package weirtest stores them.
 func (v *Value[T]) Append(b []byte, x T) ([]byte, error) { return v.codec.Append(b, x) }
 
-func (v *Value[T]) position() int { return v.index }
-
-// maxKeptBuffer is how large a slot's buffer may stay between groups: one huge value must not hold memory for ever.
-const maxKeptBuffer = 1 << 20
-
-// slot is one state of the address at hand. It holds the value before the running invocation and, when the invocation
-// touched it, the one after: a number, or bytes each in a buffer of its own that swaps roles at commit. So a rollback costs
-// next to nothing, and no invocation can reach the bytes it may have to return to.
-type slot struct {
-	group   uint64 // for which it was loaded
-	n       int64  // as the running invocation sees it; 0 when absent
-	before  int64  // n before the running invocation touched it
-	number  bool
-	exists  bool
-	touched bool // by the running invocation
-	leaves  bool // the running invocation deletes it
-	wrote   bool // by a committed invocation of the group
-	value   []byte
-	next    []byte
-	buffers [2][]byte
-	spare   int // index of the buffer that value is not in
-}
-
-// get is the value as the running invocation sees it. It copies one that could be returned to, unless its reader only views
-// it.
-func (s *slot) get(views bool) ([]byte, bool) {
-	switch {
-	case s.touched:
-		return s.next, !s.leaves
-	case !s.exists || views:
-		return s.value, s.exists
-	}
-	b := append(s.buffer(), s.value...)
-	s.buffers[s.spare] = b
-	return b, true
-}
-
-func (s *slot) present() bool {
-	if s.touched {
-		return !s.leaves
-	}
-	return s.exists
-}
-
-func (s *slot) buffer() []byte { return s.buffers[s.spare][:0] }
-
-func (s *slot) set(b []byte, present bool) {
-	s.next, s.leaves = b, !present
-	s.buffers[s.spare] = b
-}
-
-func (s *slot) commit() {
-	s.exists, s.touched, s.wrote = !s.leaves, false, true
-	if !s.number {
-		s.swap()
-	}
-}
-
-func (s *slot) swap() {
-	s.value = s.next
-	s.spare = 1 - s.spare
-}
-
-func (s *slot) abandon() { s.touched, s.n = false, s.before }
-
-// release forgets large buffers after a group that wrote.
-func (s *slot) release() {
-	for i := range s.buffers {
-		if cap(s.buffers[i]) > maxKeptBuffer {
-			s.buffers[i] = nil
-		}
-	}
-}
+func (v *Value[T]) position() int { return v.slot - 1 }

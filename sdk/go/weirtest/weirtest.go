@@ -252,8 +252,15 @@ func (h *Harness) Bytes(function, key, state string) (value []byte, ok bool) {
 	return value, ok
 }
 
+// State is a state as package weir declares it: a weir.Number or *weir.Value.
+type State[T any] interface {
+	Name() string
+	Parse(b []byte) (T, error)
+	Append(b []byte, x T) ([]byte, error)
+}
+
 // Get is a state of an address; ok is false when it is absent.
-func Get[T any](h *Harness, state *weir.Value[T], function, key string) (value T, ok bool) {
+func Get[T any](h *Harness, state State[T], function, key string) (value T, ok bool) {
 	h.t.Helper()
 	b, ok := h.Bytes(function, key, state.Name())
 	if !ok {
@@ -267,7 +274,7 @@ func Get[T any](h *Harness, state *weir.Value[T], function, key string) (value T
 }
 
 // Set gives an address a state to start from.
-func Set[T any](h *Harness, state *weir.Value[T], function, key string, value T) {
+func Set[T any](h *Harness, state State[T], function, key string, value T) {
 	h.t.Helper()
 	b, err := state.Append(nil, value)
 	if err != nil {
