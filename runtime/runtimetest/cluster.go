@@ -169,7 +169,13 @@ func (c *Cluster) Ready() {
 // Call calls a function and waits for its committed answer.
 func (c *Cluster) Call(function, key, body string) router.Answer {
 	c.t.Helper()
-	answer, err := c.Tasks.Dispatch(c.t.Context(), &router.Call{Namespace: "default", Type: function, Key: []byte(key), Body: []byte(body)})
+	return c.CallWith(function, key, body, nil)
+}
+
+// CallWith calls a function with more extensions of the message.
+func (c *Cluster) CallWith(function, key, body string, ext []byte) router.Answer {
+	c.t.Helper()
+	answer, err := c.Tasks.Dispatch(c.t.Context(), &router.Call{Namespace: "default", Type: function, Key: []byte(key), Body: []byte(body), Ext: ext})
 	if err != nil {
 		c.t.Fatalf("call %s/%s: %v", function, key, err)
 	}

@@ -82,15 +82,17 @@ func (s *spans) arrive(ext []byte, topic string, record *router.Record) []byte {
 		return ext
 	}
 	var parent functions.Trace
+	var state string
 	var sampled, known bool
 	for _, h := range record.Headers {
 		switch h.Key {
 		case functions.HeaderTraceparent:
 			parent, sampled, known = functions.ParseTraceparent(h.Value)
 		case functions.HeaderTracestate:
-			parent = parent.WithState(string(h.Value))
+			state = string(h.Value)
 		}
 	}
+	parent = parent.WithState(state)
 	if !known && s.gap < 0 {
 		s.gap = s.tracing.Gap()
 		root := s.start(nil, "receive "+topic, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
