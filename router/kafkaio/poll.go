@@ -137,8 +137,12 @@ func (r *reader) begin(b *held) (err error) {
 func (r *reader) fill(b *held, limit int) (mark, error) {
 	for r.walk.left > 0 && len(r.records) < limit {
 		n := len(r.records)
-		r.records = append(r.records, router.Record{})
+		if n == cap(r.records) {
+			r.records = append(r.records, router.Record{})
+		}
+		r.records = r.records[:n+1]
 		record := &r.records[n]
+		record.Headers = nil // the rest is written below
 		headers, err := r.walk.next(record)
 		if err != nil {
 			return mark{}, err

@@ -22,18 +22,22 @@ const (
 // room is where batches are decompressed, one behind the other, until all that was handed out is given
 // back. It implements kgo.PoolDecompressBytes: the library asks it for where to write. It belongs to the task.
 type room struct {
-	b    []byte // its length is what is in use
-	lent []byte // what the library was given last
+	b     []byte // its length is what is in use
+	lent  []byte // what the library was given last
+	ratio int    // by how much the last batch grew
 }
 
-// estimate is the room that a batch is taken to need.
-func estimate(packed []byte) int { return inflation*len(packed) + slack }
+// estimate is the room that a batch is taken to need: the next batch of a topic is much like the last.
+func (p *room) estimate(packed []byte) int {
+	usual := inflation * len(packed)
+	return max(usual, min(p.ratio*len(packed), plainBytes)) + slack
+}
 
 // reset takes all room back.
 func (p *room) reset() { p.b = p.b[:0] }
 
 // fits says whether a batch is likely to fit behind those in use.
-func (p *room) fits(packed []byte) bool { return cap(p.b)-len(p.b) >= estimate(packed) }
+func (p *room) fits(packed []byte) bool { return cap(p.b)-len(p.b) >= p.estimate(packed) }
 
 // forget gives back what a large batch took, when nothing is in use.
 func (p *room) forget() {
@@ -51,6 +55,7 @@ func (p *room) decompress(d kgo.Decompressor, packed []byte, codec kgo.Compressi
 	if cap(out) == 0 {
 		return out, nil
 	}
+	p.ratio = len(out)/len(packed) + 1
 	if lent := p.lent[:1]; &out[:1][0] == &lent[0] {
 		p.b = p.b[:len(p.b)+len(out)]
 	} else {
@@ -62,7 +67,7 @@ func (p *room) decompress(d kgo.Decompressor, packed []byte, codec kgo.Compressi
 // GetDecompressBytes implements kgo.PoolDecompressBytes.
 func (p *room) GetDecompressBytes(packed []byte, _ kgo.CompressionCodecType) []byte {
 	if !p.fits(packed) {
-		p.b = make([]byte, 0, max(plainBytes, estimate(packed)))
+		p.b = make([]byte, 0, max(plainBytes, p.estimate(packed)))
 	}
 	p.lent = p.b[len(p.b):cap(p.b)]
 	return p.lent
