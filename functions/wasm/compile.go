@@ -3,13 +3,13 @@ package wasm
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -18,7 +18,6 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/experimental"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,26 +32,70 @@ const compilerMark = "WEIR_COMPILER"
 // compileSeconds of processor time end a child whose parent was killed, and so cannot end it.
 const compileSeconds = 120
 
-// compiled is what the child prints when all went well.
-const compiled = "compiled\n"
+// verdict is what the child prints, as JSON: done, a refusal, or another error.
+type verdict struct {
+	Done    bool     `json:"done,omitempty"`
+	Refusal *Refusal `json:"refusal,omitempty"`
+	Cause   string   `json:"cause,omitempty"` // which of the errors of Call stopped the module
+	Err     string   `json:"err,omitempty"`
+}
+
+// preparedFileName is where the child leaves the prepared module, in the directory of its cache.
+const preparedFileName = "prepared"
+
+const (
+	// maxCode bounds the compiled code of a module; a standard-Go guest of 3.5 MB has 12 MB.
+	maxCode = 512 << 20
+	// maxVerdict bounds what the child prints; one that dies of memory prints every goroutine.
+	maxVerdict = 16 << 10
+)
 
 // runtimeConfig is what every runtime here has in common. Not WithCloseOnContextDone: it costs a goroutine per call.
 func runtimeConfig(c wazero.RuntimeConfig) wazero.RuntimeConfig {
 	return c.WithCoreFeatures(api.CoreFeaturesV2).WithDebugInfoEnabled(false)
 }
 
-// RunCompiler is the compiler child: it compiles the module on stdin into wazero's disk cache. args are the directory of
-// the cache and the limit of its address space in bytes, 0 for none. It returns the exit code.
+// RunCompiler is the compiler child: it takes the module on stdin through the whole pipeline. args are a directory for the
+// results and the limit of its address space in bytes, 0 for none. It returns the exit code.
 func RunCompiler(args []string, stdin io.Reader, stdout io.Writer) int {
+	v, code := verdict{Done: true}, 0
 	if err := runCompiler(args, stdin); err != nil {
-		fmt.Fprintln(stdout, err) // the parent reads it; when it cannot, the exit code is left
-		return 1
+		v, code = verdictOn(err), 1
 	}
-	fmt.Fprint(stdout, compiled) // the parent notices when it is missing
-	return 0
+	if err := json.NewEncoder(stdout).Encode(v); err != nil {
+		return 1 // the parent notices that the verdict is missing
+	}
+	return code
 }
 
-func runCompiler(args []string, stdin io.Reader) error {
+func verdictOn(err error) verdict {
+	v := verdict{}
+	if !errors.As(err, &v.Refusal) {
+		return verdict{Err: err.Error()}
+	}
+	v.Refusal.shorten()
+	for _, kind := range failureKinds {
+		if errors.Is(v.Refusal.cause, kind) {
+			v.Cause = kind.Error()
+		}
+	}
+	return v
+}
+
+// err is the error of the verdict in the parent.
+func (v *verdict) err() error {
+	if v.Refusal == nil {
+		return fmt.Errorf("compile module: %s", v.Err)
+	}
+	for _, kind := range failureKinds {
+		if v.Cause == kind.Error() {
+			v.Refusal.cause = kind
+		}
+	}
+	return v.Refusal
+}
+
+func runCompiler(args []string, stdin io.Reader) (err error) {
 	if len(args) != 2 {
 		return fmt.Errorf("%s takes a directory and a limit, not %d arguments", CompilerCommand, len(args))
 	}
@@ -61,16 +104,11 @@ func runCompiler(args []string, stdin io.Reader) error {
 		return fmt.Errorf("limit %q: %w", args[1], err)
 	}
 	if limit > 0 {
-		debug.SetMemoryLimit(limit / 2)
-		seconds := uint64(compileSeconds)
-		if err := unix.Setrlimit(unix.RLIMIT_CPU, &unix.Rlimit{Cur: seconds, Max: seconds}); err != nil {
-			return fmt.Errorf("limit processor time: %w", err)
-		}
-		if err := limitAddressSpace(uint64(limit)); err != nil {
+		if err := limitCompiler(limit); err != nil {
 			return err
 		}
 	}
-	module, err := io.ReadAll(io.LimitReader(stdin, maxPrepared))
+	module, err := io.ReadAll(io.LimitReader(stdin, MaxModuleBytes+1))
 	if err != nil {
 		return fmt.Errorf("read module: %w", err)
 	}
@@ -78,22 +116,49 @@ func runCompiler(args []string, stdin io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("open cache: %w", err)
 	}
-	rt := wazero.NewRuntimeWithConfig(unbounded, runtimeConfig(wazero.NewRuntimeConfigCompiler()).WithCompilationCache(cache))
-	if _, err := rt.CompileModule(experimental.WithCompilationWorkers(unbounded, runtime.GOMAXPROCS(0)), module); err != nil {
+	defer func() { err = errors.Join(err, cache.Close(unbounded)) }()
+	p, err := build(unbounded, cache, module)
+	if err != nil {
 		return err
 	}
-	return errors.Join(rt.Close(unbounded), cache.Close(unbounded))
+	b, err := p.append(nil)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(args[0], preparedFileName), b, 0o600)
 }
 
-// compile has a child compile a prepared module into the code directory, and returns the name of the file there. The
-// child gets an empty directory of its own, so that nothing but its one result is taken.
-func (e *Engine) compile(ctx context.Context, module []byte) (string, error) {
+// limitCompiler bounds what the process may use, whatever a module does to the code that reads it.
+func limitCompiler(bytes int64) error {
+	debug.SetMemoryLimit(bytes / 2)
+	for _, l := range []struct {
+		what     string
+		resource int
+		max      uint64
+	}{
+		{"processor time", unix.RLIMIT_CPU, compileSeconds},
+		{"files", unix.RLIMIT_FSIZE, maxCode},
+		{"core files", unix.RLIMIT_CORE, 0},
+	} {
+		if err := unix.Setrlimit(l.resource, &unix.Rlimit{Cur: l.max, Max: l.max}); err != nil {
+			return fmt.Errorf("limit %s: %w", l.what, err)
+		}
+	}
+	return limitAddressSpace(uint64(bytes))
+}
+
+// compile has a child prepare a module. The child gets an empty directory of its own, so that nothing but its two results
+// is taken.
+func (e *Engine) compile(ctx context.Context, digest string, module []byte) (*preparedFile, error) {
 	if os.Getenv(compilerMark) != "" {
-		return "", fmt.Errorf("compile module: this process is a compiler child that did not dispatch %s", CompilerCommand)
+		return nil, fmt.Errorf("compile module: this process is a compiler child that did not dispatch %s", CompilerCommand)
+	}
+	if _, refusal := decode(module); refusal != nil { // most damaged files need no child
+		return nil, refusal
 	}
 	dir, err := os.MkdirTemp(e.path(tempDir), "compile-")
 	if err != nil {
-		return "", fmt.Errorf("compile module: %w", err)
+		return nil, fmt.Errorf("compile module: %w", err)
 	}
 	defer os.RemoveAll(dir) // what stays behind is swept when the engine starts
 	limited, cancel := context.WithTimeout(ctx, e.cfg.CompileTimeout)
@@ -111,37 +176,60 @@ func (e *Engine) compile(ctx context.Context, module []byte) (string, error) {
 	stdout, stderr := limitedBuffer{}, limitedBuffer{}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
+	v := verdict{}
+	heard := json.Unmarshal(stdout.b, &v) == nil && (v.Done == (err == nil)) && (v.Done || v.Refusal != nil || v.Err != "")
 	switch {
 	case ctx.Err() != nil:
-		return "", fmt.Errorf("compile module: %w", ctx.Err())
+		return nil, fmt.Errorf("compile module: %w", ctx.Err())
 	case err != nil && limited.Err() != nil:
-		return "", &Refusal{Code: CompileTimeout, Detail: fmt.Sprintf("compiling took longer than %v", e.cfg.CompileTimeout), cause: limited.Err()}
+		return nil, &Refusal{Code: CompileTimeout, Detail: fmt.Sprintf("compiling took longer than %v", e.cfg.CompileTimeout), cause: limited.Err()}
+	case heard && !v.Done:
+		return nil, v.err()
 	case err != nil:
-		return "", &Refusal{Code: CompileFailed, Detail: fmt.Sprintf("%v: %s", err, firstLine(stdout.b, stderr.b)), cause: err}
-	case string(stdout.b) != compiled:
-		return "", fmt.Errorf("compile module: %s answered %q: it does not dispatch %s", e.cfg.Compiler[0], firstLine(stdout.b, stderr.b), CompilerCommand)
+		return nil, &Refusal{Code: CompileFailed, Detail: fmt.Sprintf("%v: %s", err, firstLine(stdout.b, stderr.b)), cause: err}
+	case !heard:
+		return nil, fmt.Errorf("compile module: %s answered %q: it does not dispatch %s", e.cfg.Compiler[0], firstLine(stdout.b, stderr.b), CompilerCommand)
 	}
-	return e.adopt(dir)
+	return e.adopt(dir, digest)
 }
 
-// adopt moves the one file of a child's cache into the engine's.
-func (e *Engine) adopt(dir string) (string, error) {
+// adopt takes the results of a child: it moves the compiled code into the engine's directory.
+func (e *Engine) adopt(dir, digest string) (*preparedFile, error) {
 	found, err := filepath.Glob(filepath.Join(dir, "wazero-*", "*"))
 	if err != nil || len(found) != 1 {
-		return "", fmt.Errorf("compile module: the child left %d files, want 1 (%w)", len(found), err)
+		return nil, fmt.Errorf("compile module: the child left %d files, want 1 (%w)", len(found), err)
 	}
-	name, err := filepath.Rel(dir, found[0])
+	p, err := readChild(filepath.Join(dir, preparedFileName))
 	if err != nil {
-		return "", fmt.Errorf("compile module: %w", err)
+		return nil, fmt.Errorf("compile module: %w", err)
 	}
-	to := e.path(codeDir, name)
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return "", fmt.Errorf("compile module: %w", err)
+	if p.Digest != digest {
+		return nil, fmt.Errorf("compile module %s: the child prepared %s", digest, p.Digest)
 	}
-	if err := os.Rename(found[0], to); err != nil {
-		return "", fmt.Errorf("compile module: %w", err)
+	if p.CodeFile, err = filepath.Rel(dir, found[0]); err != nil {
+		return nil, fmt.Errorf("compile module: %w", err)
 	}
-	return name, nil
+	if p.CodeSum, err = sumFile(found[0]); err != nil {
+		return nil, fmt.Errorf("compile module: %w", err)
+	}
+	to := e.path(codeDir, p.CodeFile)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o700), os.Rename(found[0], to)); err != nil {
+		return nil, fmt.Errorf("compile module: %w", err)
+	}
+	return p, nil
+}
+
+func readChild(path string) (*preparedFile, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // it was only read
+	b, err := io.ReadAll(io.LimitReader(f, maxPrepared))
+	if err != nil {
+		return nil, err
+	}
+	return parsePrepared(b)
 }
 
 func firstLine(outputs ...[]byte) string {
@@ -153,12 +241,10 @@ func firstLine(outputs ...[]byte) string {
 	return "no output"
 }
 
-// limitedBuffer keeps the first bytes written to it; a child that dies of memory prints every goroutine.
+// limitedBuffer keeps the first bytes written to it.
 type limitedBuffer struct{ b []byte }
 
-const maxChildOutput = 4 << 10
-
 func (l *limitedBuffer) Write(p []byte) (int, error) {
-	l.b = append(l.b, p[:min(len(p), maxChildOutput-len(l.b))]...)
+	l.b = append(l.b, p[:min(len(p), maxVerdict-len(l.b))]...)
 	return len(p), nil
 }

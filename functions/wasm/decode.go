@@ -55,7 +55,6 @@ var sectionOrder = [sectionIDs]int{secType: 1, secImport: 2, secFunction: 3, sec
 
 // module is a decoded binary. Every slice of bytes is a view of the input.
 type module struct {
-	bytes     int // of the upload
 	types     []funcType
 	imports   []funcImport // functions: nothing else may be imported
 	funcs     []uint32     // type index of each function that the module defines
@@ -70,7 +69,7 @@ type module struct {
 	bodies    []body
 	data      []byte // the section as it was
 	passive   bool   // a passive data segment
-	segments  int    // data segments
+	segments  []segment
 	dataCount []byte // the section as it was
 	names     []byte // the content of the name section
 	standard  bool   // made by the standard Go toolchain: it leaves a go:buildid section
@@ -108,6 +107,12 @@ type element struct {
 	funcs  []uint32
 	exprs  [][]byte
 	isExpr bool
+}
+
+// segment is one active data segment.
+type segment struct {
+	at   uint32
+	data []byte
 }
 
 // body is the code of one function: its locals declaration and its instructions, and where they stand in the module.
@@ -227,7 +232,7 @@ func decode(b []byte) (*module, *Refusal) {
 	if len(b) > MaxModuleBytes {
 		return nil, &Refusal{Code: Limit, Detail: "bytes: " + ofLimit(int64(len(b)), MaxModuleBytes)}
 	}
-	m := &module{bytes: len(b), start: -1}
+	m := &module{start: -1}
 	c := &cursor{b: b, at: len(header)}
 	last := 0
 	for !c.done() {

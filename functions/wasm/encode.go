@@ -1,25 +1,13 @@
 package wasm
 
 import (
-	"encoding/binary"
 	"fmt"
 	"strings"
 )
 
-// baked is what a guest left behind after its initialisation: it replaces data segments and initial globals.
-type baked struct {
-	globals []uint64 // of the guest's mutable globals, by index; others are ignored
-	pages   uint32   // of the memory image
-}
-
-// variant says which of the three forms of a metered module is written.
-type variant struct {
-	bake          *baked // nil: the module initialises itself
-	exportGlobals bool   // for the run whose globals are baked
-}
-
-// encode writes a metered module.
-func (w *metered) encode(v variant) []byte {
+// encode writes a metered module. When it is bakeable, its host fills the memory and sets the globals, for the first run and
+// for every instance: so one compilation serves both.
+func (w *metered) encode() []byte {
 	m := w.m
 	imports := w.importSection()
 	out := append(make([]byte, 0, len(w.code)+len(m.data)+(64<<10)), header...)
@@ -29,73 +17,23 @@ func (w *metered) encode(v variant) []byte {
 	if m.tables != nil {
 		out = appendSection(out, secTable, m.tables)
 	}
-	out = appendSection(out, secMemory, m.memorySectionBytes(v.bake))
-	out = appendSection(out, secGlobal, w.globalSection(v.bake))
-	out = appendSection(out, secExport, w.exportSection(v))
+	out = appendSection(out, secMemory, m.memorySectionBytes())
+	out = appendSection(out, secGlobal, w.globalSection())
+	out = appendSection(out, secExport, w.exportSection())
 	if len(m.elements) > 0 {
 		out = appendSection(out, secElement, w.elementSection())
 	}
-	if m.dataCount != nil && v.bake == nil {
+	if m.dataCount != nil && !w.bakeable {
 		out = appendSection(out, secDataCount, m.dataCount)
 	}
 	out = appendSection(out, secCode, w.code)
-	if m.data != nil && v.bake == nil {
+	if m.data != nil && !w.bakeable {
 		out = appendSection(out, secData, m.data)
 	}
 	if names := w.nameSection(); names != nil {
 		out = appendSection(out, secCustom, names)
 	}
 	return out
-}
-
-// canonical writes a module as it was read, in the shortest form and without its custom sections. wazero validates this
-// and never the upload, so that the two cannot read the same bytes differently, and what was not looked at here, such as
-// the tables of the name section, is not looked at there.
-func (m *module) canonical() []byte {
-	w := &metered{m: m, types: m.types}
-	out := append(make([]byte, 0, m.bytes), header...)
-	out = appendSection(out, secType, w.typeSection())
-	out = appendSection(out, secImport, w.importSection())
-	out = appendSection(out, secFunction, m.functionSection())
-	if m.tables != nil {
-		out = appendSection(out, secTable, m.tables)
-	}
-	out = appendSection(out, secMemory, m.memorySectionBytes(nil))
-	out = appendSection(out, secGlobal, m.plainGlobals())
-	out = appendSection(out, secExport, appendExports(nil, m.exports))
-	if m.start >= 0 {
-		out = appendSection(out, secStart, appendUint(nil, uint64(m.start)))
-	}
-	if len(m.elements) > 0 {
-		out = appendSection(out, secElement, w.elementSection())
-	}
-	if m.dataCount != nil {
-		out = appendSection(out, secDataCount, m.dataCount)
-	}
-	code := appendUint(make([]byte, 0, m.bytes), uint64(len(m.bodies)))
-	for i := range m.bodies {
-		b := &m.bodies[i]
-		groups := appendUint(nil, uint64(b.localGroups))
-		code = appendUint(code, uint64(len(groups)+len(b.locals)+len(b.code)))
-		code = append(append(append(code, groups...), b.locals...), b.code...)
-	}
-	out = appendSection(out, secCode, code)
-	if m.data != nil {
-		out = appendSection(out, secData, m.data)
-	}
-	return out
-}
-
-func (m *module) plainGlobals() []byte {
-	b := appendUint(nil, uint64(len(m.globals)))
-	for _, g := range m.globals {
-		mutable := byte(0)
-		if g.mutable {
-			mutable = 1
-		}
-		b = append(append(b, g.typ, mutable), g.init...)
-	}
-	return b
 }
 
 func appendExports(b []byte, all []export) []byte {
@@ -144,31 +82,22 @@ func (m *module) functionSection() []byte {
 	return b
 }
 
-func (m *module) memorySectionBytes(bake *baked) []byte {
+func (m *module) memorySectionBytes() []byte {
 	l := m.memory
-	if bake != nil {
-		l.min = bake.pages
-	}
 	if !l.hasMax {
 		return appendUint([]byte{1, 0}, uint64(l.min))
 	}
 	return appendUint(appendUint([]byte{1, 1}, uint64(l.min)), uint64(l.max))
 }
 
-func (w *metered) globalSection(bake *baked) []byte {
+func (w *metered) globalSection() []byte {
 	b := appendUint(nil, uint64(len(w.m.globals))+2)
-	for i, g := range w.m.globals {
-		b = append(b, g.typ)
-		if !g.mutable {
-			b = append(append(b, 0), w.constExpr(g.init)...)
-			continue
+	for _, g := range w.m.globals {
+		mutable := byte(0)
+		if g.mutable {
+			mutable = 1
 		}
-		b = append(b, 1)
-		if bake == nil {
-			b = append(b, w.constExpr(g.init)...)
-			continue
-		}
-		b = append(appendConst(b, g.typ, bake.globals[i]), opEnd)
+		b = append(append(b, g.typ, mutable), w.constExpr(g.init)...)
 	}
 	b = append(b, typeI64, 1, opI64Const, 0, opEnd)
 	return append(b, typeI32, 1, opI32Const, 0, opEnd)
@@ -194,22 +123,7 @@ func (w *metered) constExpr(expr []byte) []byte {
 	return out
 }
 
-// appendConst appends the instruction that gives a numeric global its value as wazero reports it.
-func appendConst(b []byte, typ byte, v uint64) []byte {
-	switch typ {
-	case typeI32:
-		return appendSigned(append(b, opI32Const), int64(int32(uint32(v))))
-	case typeI64:
-		return appendSigned(append(b, opI64Const), int64(v))
-	case typeF32:
-		return binary.LittleEndian.AppendUint32(append(b, opF32Const), uint32(v))
-	case typeF64:
-		return binary.LittleEndian.AppendUint64(append(b, opF64Const), v)
-	}
-	panic(fmt.Sprintf("wasm: a global of type %#x cannot be baked", typ))
-}
-
-func (w *metered) exportSection(v variant) []byte {
+func (w *metered) exportSection() []byte {
 	all := make([]export, 0, len(w.m.exports)+3)
 	for _, e := range w.m.exports {
 		if e.kind == kindFunc {
@@ -218,10 +132,10 @@ func (w *metered) exportSection(v variant) []byte {
 		all = append(all, e)
 	}
 	all = append(all, export{exportFuel, kindGlobal, w.fuel}, export{exportDepth, kindGlobal, w.depth})
-	if w.m.start >= 0 && v.bake == nil {
+	if w.m.start >= 0 {
 		all = append(all, export{exportStart, kindFunc, w.index(uint32(w.m.start))})
 	}
-	if v.exportGlobals {
+	if w.bakeable {
 		for i, g := range w.m.globals {
 			if g.mutable {
 				all = append(all, export{globalName(i), kindGlobal, uint32(i)})

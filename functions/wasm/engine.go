@@ -191,7 +191,7 @@ func (e *Engine) prepare(ctx context.Context, digest string, module func() ([]by
 		return nil, fmt.Errorf("read module %s: its bytes have the digest %s", digest, got)
 	}
 	began := time.Now()
-	if p, err = e.build(ctx, digest, b); err != nil {
+	if p, err = e.compile(ctx, digest, b); err != nil {
 		if r := new(Refusal); errors.As(err, &r) {
 			r.shorten()
 		}
@@ -202,47 +202,4 @@ func (e *Engine) prepare(ctx context.Context, digest string, module func() ([]by
 	}
 	e.cfg.Log.Info("module prepared", "module", digest, "bytes", len(b), "standard_go", p.Standard, "took", time.Since(began))
 	return p, nil
-}
-
-// build is the pipeline.
-func (e *Engine) build(ctx context.Context, digest string, b []byte) (*preparedFile, error) {
-	m, refusal := decode(b)
-	if refusal != nil {
-		return nil, refusal
-	}
-	plans, refusal := m.plan(pieceCost)
-	if refusal != nil {
-		return nil, refusal
-	}
-	if err := validate(ctx, m.canonical()); err != nil {
-		return nil, err
-	}
-	w := rewrite(m, plans)
-	t, err := try(ctx, w)
-	if err != nil {
-		return nil, err
-	}
-	p := &preparedFile{module: w.encode(variant{bake: t.bake}), image: t.image}
-	p.In, p.Out = t.in, t.out
-	p.Prepared = Prepared{Digest: digest, Description: t.description, Standard: t.bake != nil, Memory: int64(m.memory.min) * wasmPage}
-	if t.bake != nil {
-		p.Memory = int64(len(t.image))
-	}
-	p.CodeFile, err = e.compile(ctx, p.module)
-	return p, err
-}
-
-// validate has wazero check a module that is not metered yet, in the interpreter, which is ten times faster to compile.
-func validate(ctx context.Context, b []byte) (err error) {
-	rt := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(wazero.NewRuntimeConfigInterpreter()))
-	defer func() {
-		if r := recover(); r != nil {
-			err = &Refusal{Code: Invalid, Detail: fmt.Sprintf("the validator broke on it: %v", r)}
-		}
-		err = errors.Join(err, rt.Close(ctx))
-	}()
-	if _, err := rt.CompileModule(ctx, b); err != nil {
-		return &Refusal{Code: Invalid, Detail: err.Error(), cause: err}
-	}
-	return nil
 }

@@ -143,7 +143,9 @@ func TestACompilerThatIsNoneIsAnErrorOfTheMachine(t *testing.T) {
 	for _, c := range []struct{ script, want string }{
 		{"exit 0", "does not dispatch"},
 		{"echo PASS", "does not dispatch"},
-		{"echo compiled", "left 0 files"},
+		{`echo '{"done":true}'`, "left 0 files"},
+		{`echo '{"done":true}'; exit 1`, "exit status 1"},
+		{`echo '{"err":"no room"}'; exit 1`, "no room"},
 		{"echo out of luck; exit 3", "out of luck"},
 		{"kill -9 $$", "killed"},
 	} {

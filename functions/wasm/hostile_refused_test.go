@@ -202,7 +202,7 @@ func startups() []refusal {
 		begin("a start function that hangs", start("loop void br 0 end"), "initialisation", "fuel spent"),
 		begin("a start function that fills", start("loop void i32.const 0 i32.const 0 i32.const 262144 memory.fill 0 br 0 end"), "initialisation", "fuel spent"),
 		begin("a start function that takes all memory", start("loop void i32.const 100 memory.grow 0 i32.const -1 i32.ne br_if 0 end unreachable"), "initialisation", "memory limit reached"),
-		begin("a start function that recurses", start("call 5"), "initialisation", "stack overflow"),
+		begin("a start function that recurses", start("call 5"), "initialisation", "call depth exceeded"),
 		begin("a start function that traps", start("unreachable"), "initialisation", "unreachable"),
 		begin("_initialize that hangs", plain().fn(void, "", "loop void br 0 end").export("_initialize", 0, first), "initialisation", "fuel spent"),
 		begin("weir_abi that hangs", saying(0, "loop void br 0 end i32.const 1"), "weir_abi", "fuel spent"),
@@ -214,7 +214,7 @@ func startups() []refusal {
 		{"another version of the ABI", saying(0, "i32.const 7").bytes(), wasm.WrongABI, "weir_abi", "version 7", "rebuild it with the SDK"},
 		{"a description outside of the memory", saying(1, "i64.const -4294967000").bytes(), wasm.BadDescription, "weir_describe", "outside of the memory", "Weir SDK"},
 		{"a description of all memory", saying(1, "i64.const 4294967295").bytes(), wasm.BadDescription, "weir_describe", "bytes: 4294967295", "Weir SDK"},
-		{"a start function with a parameter", func() []byte { m := plain(); m.start = []byte{2}; return m.bytes() }(), wasm.Invalid, "", "start", "build it again"},
+		{"a start function with a parameter", func() []byte { m := plain(); m.start = []byte{2}; return m.bytes() }(), wasm.Malformed, "start", "has parameters", "build it again"},
 		{"a body without its result", plain().fn(convert, "", "").bytes(), wasm.Invalid, "", "function[5]", "build it again"},
 		{"very many function types", described(2000), wasm.BadDescription, "weir_describe", "function types: 2000, the limit is 1024", "Weir SDK"},
 	}

@@ -26,6 +26,9 @@ var (
 	ErrDead   = errors.New("instance is dead")               // Call after one of the errors above
 )
 
+// failureKinds are the errors of Call that the guest causes.
+var failureKinds = []error{ErrFuel, ErrDepth, ErrMemory, ErrTrap, ErrResult}
+
 // ErrInput reports a batch above MaxInputBytes. The instance lives on.
 var ErrInput = errors.New("batch is too large")
 
@@ -145,6 +148,25 @@ func (i *Instance) boot() error {
 		return err
 	}
 	return i.buffer("weir_out", &i.out, bufferBytes)
+}
+
+// resume makes the instance what it was when its image was taken. The memory is in place, but wazero knows only of as much
+// as the module declares.
+func (i *Instance) resume(p *preparedMeta) error {
+	if missing := uint32(p.Memory/wasmPage) - i.memory.Size()/wasmPage; missing > 0 {
+		if _, ok := i.memory.Grow(missing); !ok {
+			return fmt.Errorf("%w: its image has %d bytes", ErrMemory, p.Memory)
+		}
+	}
+	for _, g := range p.Globals {
+		global, ok := i.guest.ExportedGlobal(g.Name).(api.MutableGlobal)
+		if !ok {
+			return fmt.Errorf("the module has no variable %s", g.Name)
+		}
+		global.Set(g.Value)
+	}
+	i.in, i.out = p.In, p.Out
+	return nil
 }
 
 // ask calls an exported function of at most one parameter.
@@ -310,7 +332,7 @@ func (i *Instance) yield([]uint64) {
 func (i *Instance) failed(err error) error {
 	text, stack, _ := strings.Cut(err.Error(), "\nwasm stack trace:\n")
 	f := &Failure{Kind: ErrTrap, Text: strings.TrimSuffix(text, " (recovered by wazero)"), Stack: trimStack(stack), Stderr: string(i.log.first)}
-	for _, kind := range []error{ErrFuel, ErrDepth, ErrMemory, ErrTrap} {
+	for _, kind := range failureKinds {
 		if errors.Is(err, kind) {
 			f.Kind = kind
 			i.dead = f

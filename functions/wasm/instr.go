@@ -1,5 +1,7 @@
 package wasm
 
+import "math"
+
 // Opcodes that the rewriter looks at; every other one is only skipped.
 const (
 	opUnreachable  = 0x00
@@ -76,7 +78,6 @@ type immediate uint8
 const (
 	immInvalid immediate = iota
 	immNone
-	immBlock
 	immIndex // one u32
 	immPair  // two u32
 	immTypes // select with types
@@ -96,7 +97,6 @@ var immediates = func() (t [256]immediate) {
 		}
 	}
 	set(opUnreachable, opNop, immNone)
-	set(opBlock, opIf, immBlock)
 	set(opElse, opElse, immNone)
 	set(opEnd, opEnd, immNone)
 	set(opReturn, opReturn, immNone)
@@ -120,12 +120,10 @@ var immediates = func() (t [256]immediate) {
 	return t
 }()
 
-// immediates skips what follows op, but for branches, whose labels the planner reads, and for opMisc returns which instruction it is.
+// immediates skips what follows op, but for calls, branches, blocks and variables, whose operands the planner reads, and for opMisc returns which instruction it is.
 func (c *cursor) immediates(op byte) (misc uint32) {
 	switch immediates[op] {
 	case immNone:
-	case immBlock:
-		c.blockType()
 	case immIndex:
 		c.u32()
 	case immPair:
@@ -177,27 +175,19 @@ func (c *cursor) misc() uint32 {
 // blockEmpty is the type of a block without parameters and results.
 const blockEmpty = 0x40
 
-// blockType skips the type of a block: empty, one value, or the index of a function type. All but an index are one byte.
-func (c *cursor) blockType() {
-	first := c.u8()
-	if first == blockEmpty || valueType(first) || first < blockEmpty {
-		return
+// blockType reads the type of a block: empty or one value, both -1, or the index of a function type. All but an index are
+// one byte here; an index may be padded.
+func (c *cursor) blockType() int64 {
+	at := c.at
+	if first := c.u8(); first == blockEmpty || valueType(first) {
+		return -1
 	}
-	if first < 0x80 {
-		c.fail(Malformed, "a block's type is unknown")
-		return
-	}
-	for range 3 {
-		if b := c.u8(); b < 0x80 {
-			if b >= 0x40 { // negative, so no index
-				c.fail(Malformed, "a block's type is unknown")
-			}
-			return
-		}
-	}
-	if c.u8() >= 0x10 {
+	c.at = at
+	v := c.signed(33)
+	if v < 0 || v > math.MaxUint32 {
 		c.fail(Malformed, "a block's type is unknown")
 	}
+	return v
 }
 
 // simd skips what follows the prefix. wazero reads the instruction as one byte, and the second byte of those above 127 as

@@ -141,6 +141,11 @@ func (m *module) check() *Refusal {
 	if m.start >= functions {
 		return &Refusal{Code: Malformed, Where: "start", Detail: "the function index is out of range"}
 	}
+	if m.start >= 0 {
+		if t := m.functionType(uint32(m.start)); len(t.params)+len(t.results) > 0 {
+			return &Refusal{Code: Malformed, Where: "start", Detail: "the function has parameters or results"}
+		}
+	}
 	for _, e := range m.elements {
 		for _, f := range e.funcs {
 			if int64(f) >= functions {

@@ -85,7 +85,8 @@ type planner struct {
 	plan
 	c      *cursor
 	blocks []openBlock
-	piece  int32 // current
+	locals uint64 // of the function, its parameters included
+	piece  int32  // current
 	full   uint32
 	far    uint32 // what may have run since the last check, on any way to this place
 	linear bool   // nothing so far can have branched: the first loop is reached for sure
@@ -97,6 +98,7 @@ type planner struct {
 func (m *module) planFunction(i int, full uint32) (plan, *Refusal) {
 	b := &m.bodies[i]
 	w := planner{c: &cursor{b: b.code, base: b.at}, full: full, linear: true}
+	w.locals = b.localCount + uint64(len(m.types[m.funcs[i]].params))
 	w.pieces = append(w.pieces, piece{checked: true})
 	w.blocks = append(w.blocks, openBlock{op: opBlock})
 	for !w.c.done() && len(w.blocks) > 0 {
@@ -189,8 +191,17 @@ func (w *planner) index(op byte, at int, m *module) (misc uint32) {
 		}
 		w.edits = append(w.edits, edit{at: int32(at), drop: int32(w.c.at - at), kind: kind, arg: f})
 	case opCallIndirect:
-		w.c.immediates(op)
+		w.below(uint64(len(m.types)), "type")
+		w.c.u32()
 		w.call(at)
+	case opLocalGet, opLocalSet, opLocalTee:
+		w.below(w.locals, "local")
+	case opGlobalGet, opGlobalSet:
+		w.below(uint64(len(m.globals)), "global")
+	case opBlock, opLoop, opIf:
+		if t := w.c.blockType(); t >= int64(len(m.types)) {
+			w.c.fail(Malformed, "a type index is out of range")
+		}
 	case opBr, opBrIf:
 		w.spend(1, at)
 		w.branch()
@@ -203,6 +214,14 @@ func (w *planner) index(op byte, at int, m *module) (misc uint32) {
 		return w.c.immediates(op)
 	}
 	return 0
+}
+
+// below reads an index. The rewriter adds types, functions, globals and locals behind those of the module, so that wazero
+// would not notice an index that reaches them.
+func (w *planner) below(n uint64, what string) {
+	if uint64(w.c.u32()) >= n {
+		w.c.fail(Malformed, "a "+what+" index is out of range")
+	}
 }
 
 // branch reads a label: what has run so far may have run at the end of its block. A loop checks where it begins.

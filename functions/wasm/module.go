@@ -140,11 +140,11 @@ func (m *Module) NewInstance(ctx context.Context, log func(level int, text []byt
 	if err != nil {
 		return nil, err
 	}
+	start := i.boot
 	if m.Standard {
-		i.in, i.out = m.In, m.Out
-		return i, nil
+		start = func() error { return i.resume(&m.preparedMeta) }
 	}
-	if err := i.boot(); err != nil {
+	if err := start(); err != nil {
 		i.Close()
 		return nil, fmt.Errorf("initialise instance: %w", err)
 	}

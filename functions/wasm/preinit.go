@@ -16,7 +16,7 @@ import (
 
 const (
 	// trialFuel bounds what a module runs while it is deployed. A standard-Go guest with json and fmt initialises itself
-	// with 1.1 million units; in the interpreter a million take 0.1 s.
+	// with 1.1 million units.
 	trialFuel = 30_000_000
 	// trialMemory bounds the memory of that run.
 	trialMemory = 256 << 20
@@ -29,28 +29,17 @@ const (
 	maxDescribed = 1024
 )
 
-// trial is what a first run in the interpreter found out about a module.
+// trial is what a first run found out about a module.
 type trial struct {
 	description functions.Description
-	bake        *baked // nil when the module cannot or need not be pre-initialised
-	image       []byte
+	image       []byte // of a bakeable module
+	globals     []globalValue
 	in, out     buffer
 }
 
-// try runs a metered module in the interpreter, because compiling twice would cost seconds: its start function,
-// _initialize, weir_abi, weir_describe, and for a guest that will be pre-initialised an empty batch, so that what a guest
-// does only once is part of the image.
-func try(ctx context.Context, w *metered) (t *trial, err error) {
-	bakeable := w.m.bakeable()
-	rt := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(wazero.NewRuntimeConfigInterpreter()))
-	defer func() { err = errors.Join(err, rt.Close(ctx)) }()
-	if err := instantiateHost(ctx, rt); err != nil {
-		return nil, err
-	}
-	code, err := rt.CompileModule(ctx, w.encode(variant{exportGlobals: bakeable}))
-	if err != nil {
-		return nil, fmt.Errorf("interpret metered module: %w", err)
-	}
+// try runs a metered module: its start function, _initialize, weir_abi, weir_describe, and for a guest that will be
+// pre-initialised an empty batch, so that what a guest does only once is part of the image.
+func try(ctx context.Context, rt wazero.Runtime, code wazero.CompiledModule, w *metered) (*trial, error) {
 	limits := Limits{Memory: trialMemory, ModuleMemory: trialMemory, Fuel: trialFuel, belt: trialBelt}.withDefaults()
 	linear, err := reserve(int64(w.m.memory.min)*wasmPage, limits.Memory, &ledger{limit: limits.ModuleMemory}, nil)
 	if err != nil {
@@ -61,12 +50,17 @@ func try(ctx context.Context, w *metered) (t *trial, err error) {
 		return nil, &Refusal{Code: InitFailed, Where: "instantiation", Detail: err.Error(), cause: err}
 	}
 	defer i.Close()
-	t = &trial{}
-	if err := t.run(i, bakeable); err != nil {
+	if w.bakeable {
+		if r := w.m.fill(i); r != nil {
+			return nil, r
+		}
+	}
+	t := &trial{}
+	if err := t.run(i, w.bakeable); err != nil {
 		return nil, err
 	}
-	if bakeable {
-		t.bakeFrom(w, i)
+	if w.bakeable {
+		t.bake(w, i)
 	}
 	return t, nil
 }
@@ -155,31 +149,4 @@ func describe(i *Instance, place uint64) (d functions.Description, err error) {
 		}
 	}
 	return d, nil
-}
-
-// bakeable says whether memory and globals are all that a standard-Go guest changes while it initialises itself. Go
-// writes no passive segments, and no instruction that changes a table.
-func (m *module) bakeable() bool {
-	if !m.standard || m.passive || m.reshapes {
-		return false
-	}
-	for _, g := range m.globals {
-		if g.mutable && g.typ != typeI32 && g.typ != typeI64 && g.typ != typeF32 && g.typ != typeF64 {
-			return false
-		}
-	}
-	return true
-}
-
-// bakeFrom takes memory and globals of an instance that has run.
-func (t *trial) bakeFrom(w *metered, i *Instance) {
-	memory, _ := i.memory.Read(0, i.memory.Size()) // all of it: cannot fail
-	t.image = slices.Clone(memory)
-	t.bake = &baked{globals: make([]uint64, len(w.m.globals)), pages: i.memory.Size() / wasmPage}
-	for k, g := range w.m.globals {
-		if g.mutable {
-			t.bake.globals[k] = i.guest.ExportedGlobal(globalName(k)).Get()
-		}
-	}
-	t.in, t.out = i.in, i.out
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,9 +30,11 @@ type preparedFile struct {
 
 type preparedMeta struct {
 	Prepared
-	CodeFile string `json:"codeFile"` // compiled code, below codeDir
-	In       buffer `json:"in"`       // of a pre-initialised guest, as its image has them
-	Out      buffer `json:"out"`
+	CodeFile string        `json:"codeFile"` // compiled code, below codeDir
+	CodeSum  string        `json:"codeSum"`  // its sha256: wazero's own checksum leaves out where functions begin
+	In       buffer        `json:"in"`       // of a pre-initialised guest, as its image has them
+	Out      buffer        `json:"out"`
+	Globals  []globalValue `json:"globals,omitempty"`
 }
 
 const (
@@ -84,10 +87,28 @@ func (e *Engine) readPrepared(digest string) (*preparedFile, error) {
 	if p.Digest != digest || !filepath.IsLocal(p.CodeFile) {
 		return nil, fmt.Errorf("read prepared module %s: it is of another module", path)
 	}
-	if _, err := os.Stat(e.path(codeDir, p.CodeFile)); err != nil {
+	sum, err := sumFile(e.path(codeDir, p.CodeFile))
+	if err != nil {
 		return nil, fmt.Errorf("read compiled module: %w", err)
 	}
+	if sum != p.CodeSum {
+		return nil, fmt.Errorf("read compiled module %s: %w: its checksum differs", p.CodeFile, errPrepared)
+	}
 	return p, nil
+}
+
+// sumFile is the sha256 of a file, in hexadecimal.
+func sumFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() // it was only read
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }
 
 var errPrepared = errors.New("prepared module is damaged")

@@ -209,31 +209,58 @@ func programModule(programs [][]byte) []byte {
 	return m.plain(bodies, firstProgram)
 }
 
-// plain writes a module without metering. Functions from locals on have one i32 local.
+// plain writes a module with these bodies. Functions from locals on have one i32 local.
 func (m *module) plain(bodies [][]byte, locals int) []byte {
+	for k, code := range bodies {
+		b := body{code: code}
+		if k >= locals {
+			b.localGroups, b.locals = 1, []byte{1, typeI32}
+		}
+		m.bodies = append(m.bodies, b)
+	}
+	return m.canonical()
+}
+
+// canonical writes a module as it was read, in the shortest form and without its custom sections.
+func (m *module) canonical() []byte {
 	w := &metered{m: m, types: m.types}
 	out := append([]byte(nil), header...)
 	out = appendSection(out, secType, w.typeSection())
+	out = appendSection(out, secImport, w.importSection())
 	out = appendSection(out, secFunction, m.functionSection())
-	out = appendSection(out, secMemory, m.memorySectionBytes(nil))
+	if m.tables != nil {
+		out = appendSection(out, secTable, m.tables)
+	}
+	out = appendSection(out, secMemory, m.memorySectionBytes())
 	g := appendUint(nil, uint64(len(m.globals)))
 	for _, v := range m.globals {
-		g = append(append(g, v.typ, 1), v.init...)
+		mutable := byte(0)
+		if v.mutable {
+			mutable = 1
+		}
+		g = append(append(g, v.typ, mutable), v.init...)
 	}
 	out = appendSection(out, secGlobal, g)
-	e := appendUint(nil, uint64(len(m.exports)))
-	for _, v := range m.exports {
-		e = appendUint(append(appendName(e, v.name), v.kind), uint64(v.index))
+	out = appendSection(out, secExport, appendExports(nil, m.exports))
+	if m.start >= 0 {
+		out = appendSection(out, secStart, appendUint(nil, uint64(m.start)))
 	}
-	out = appendSection(out, secExport, e)
-	c := appendUint(nil, uint64(len(bodies)))
-	for k, b := range bodies {
-		declared := []byte{0}
-		if k >= locals {
-			declared = []byte{1, 1, typeI32}
-		}
-		c = append(appendUint(c, uint64(len(declared)+len(b))), declared...)
-		c = append(c, b...)
+	if len(m.elements) > 0 {
+		out = appendSection(out, secElement, w.elementSection())
 	}
-	return appendSection(out, secCode, c)
+	if m.dataCount != nil {
+		out = appendSection(out, secDataCount, m.dataCount)
+	}
+	code := appendUint(nil, uint64(len(m.bodies)))
+	for i := range m.bodies {
+		b := &m.bodies[i]
+		groups := appendUint(nil, uint64(b.localGroups))
+		code = appendUint(code, uint64(len(groups)+len(b.locals)+len(b.code)))
+		code = append(append(append(code, groups...), b.locals...), b.code...)
+	}
+	out = appendSection(out, secCode, code)
+	if m.data != nil {
+		out = appendSection(out, secData, m.data)
+	}
+	return out
 }

@@ -42,7 +42,7 @@ func TestModulesAreRefused(t *testing.T) {
 		{"duplicate-function", wasm.BadDescription, "weir_describe"},
 		{"malformed-function", wasm.BadDescription, "weir_describe"},
 		{"in-outside", wasm.InitFailed, "initialisation"},
-		{"fuel-global", wasm.Invalid, ""},
+		{"fuel-global", wasm.Malformed, "function 5, byte 161"},
 	} {
 		t.Run(c.file, func(t *testing.T) {
 			b, err := os.ReadFile(filepath.Join("testdata", "refused", c.file+".wasm"))

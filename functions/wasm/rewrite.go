@@ -13,28 +13,30 @@ const (
 	exportFuel  = reservedPrefix + "_fuel"
 	exportDepth = reservedPrefix + "_depth"
 	exportStart = reservedPrefix + "_start"
-	// exportGlobal begins the names of the guest's own mutable globals, in the variant that is pre-initialised.
+	// exportGlobal begins the names of the guest's own mutable globals, in a module that is pre-initialised.
 	exportGlobal = reservedPrefix + "_global_"
 )
 
-// metered is a module after rewriting: everything of it but what a baked image replaces.
+// metered is a module after rewriting.
 //
 // Two globals are appended: the fuel left until the next yield (i64) and the call depth left (i32); both begin at zero,
 // so that nothing runs before the host has set them. The start function becomes an export, called by the host.
 type metered struct {
-	m     *module
-	types []funcType
-	yield uint32 // function index of weir.yield
-	added bool   // the import was added: every function index from yield on moves up by one
-	fuel  uint32
-	depth uint32
-	code  []byte // the code section
+	m        *module
+	types    []funcType
+	yield    uint32 // function index of weir.yield
+	added    bool   // the import was added: every function index from yield on moves up by one
+	bakeable bool   // see module.bakeable
+	fuel     uint32
+	depth    uint32
+	code     []byte // the code section
 }
 
-// rewrite meters a module that wazero has validated. Before validation it must not run: a module that uses the global
-// indices which are only appended here is invalid before and would be valid after.
+// rewrite meters a planned module. wazero validates only what comes out, which is valid exactly when the module was: what is
+// added leaves the stack as it was, and the plan has refused every index behind those of the module. FuzzRewrite holds both
+// ways.
 func rewrite(m *module, plans []plan) *metered {
-	w := &metered{m: m, types: slices.Clone(m.types)}
+	w := &metered{m: m, types: slices.Clone(m.types), bakeable: m.bakeable()}
 	at := slices.IndexFunc(m.imports, func(f funcImport) bool { return f.module == hostModule && f.name == yieldName })
 	if w.yield = uint32(at); at < 0 {
 		w.added = true

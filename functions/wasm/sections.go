@@ -164,22 +164,26 @@ func (m *module) codeSection(c *cursor) {
 }
 
 func (m *module) dataSection(c *cursor) {
-	m.segments = c.count("data segments", maxSegments)
-	for range m.segments {
+	m.segments = make([]segment, 0, c.count("data segments", maxSegments))
+	for range cap(m.segments) {
+		s := segment{}
 		switch c.u32() {
 		case 0:
-			c.offset()
+			s.at = c.offset()
 		case 1:
 			m.passive = true
 		case 2:
-			c.u32()
-			c.offset()
+			if c.u32() != 0 {
+				c.fail(Malformed, "a data segment is for a memory that is not there")
+			}
+			s.at = c.offset()
 		default:
 			c.fail(Malformed, "a data segment's flags are unknown")
 		}
-		c.take(c.u32())
+		s.data = c.take(c.u32())
 		if c.refusal != nil {
 			return
 		}
+		m.segments = append(m.segments, s)
 	}
 }
