@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tetratelabs/wazero"
+	"golang.org/x/sys/unix"
 
 	"github.com/weir-run/weir/functions"
 )
@@ -116,12 +117,25 @@ func (e *Engine) openDirs() error {
 			return fmt.Errorf("open module cache: %w", err)
 		}
 	}
-	info, err := os.Stat(e.cfg.CacheDir)
-	if err != nil {
-		return fmt.Errorf("open module cache: %w", err)
+	for _, dir := range []string{"", preparedDir, codeDir, tempDir} {
+		if err := ownDir(e.path(dir)); err != nil {
+			return fmt.Errorf("open module cache: %w", err)
+		}
 	}
-	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("open module cache: %s has mode %v: others could write code into it; want 0700", e.cfg.CacheDir, info.Mode().Perm())
+	return nil
+}
+
+// ownDir refuses a directory that someone else could put code into.
+func ownDir(path string) error {
+	var s unix.Stat_t
+	if err := unix.Stat(path, &s); err != nil {
+		return fmt.Errorf("look at %s: %w", path, err)
+	}
+	switch mode := s.Mode & 0o777; {
+	case int(s.Uid) != os.Geteuid():
+		return fmt.Errorf("%s belongs to user %d, who could write code into it; use a directory of user %d", path, s.Uid, os.Geteuid())
+	case mode&0o022 != 0:
+		return fmt.Errorf("%s has mode %#o: others could write code into it; want 0700", path, mode)
 	}
 	return nil
 }

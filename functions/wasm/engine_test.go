@@ -86,6 +86,12 @@ func TestADamagedCacheIsMadeAgain(t *testing.T) {
 			c[len(c)/2] ^= 1
 			return os.WriteFile(path, c, 0o600)
 		},
+		"other places where functions begin": func(path string, c []byte) error { // wazero's checksum leaves them out
+			for at := 32; at < 96; at++ {
+				c[at] ^= 0x10
+			}
+			return os.WriteFile(path, c, 0o600)
+		},
 		"a truncated file": func(path string, c []byte) error { return os.WriteFile(path, c[:len(c)/2], 0o600) },
 		"an empty file":    func(path string, _ []byte) error { return os.WriteFile(path, nil, 0o600) },
 		"a missing file":   func(path string, _ []byte) error { return os.Remove(path) },
@@ -117,12 +123,21 @@ func TestADamagedCacheIsMadeAgain(t *testing.T) {
 }
 
 func TestACacheThatOthersMayWriteIsRefused(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := wasm.New(wasm.Config{CacheDir: dir}); err == nil || !strings.Contains(err.Error(), "0700") {
-		t.Errorf("got %v", err)
+	for name, spoil := range map[string]func(dir string) error{
+		"want 0700":       func(dir string) error { return os.Chmod(dir, 0o777) },
+		"code has mode":   func(dir string) error { return errors.Join(os.Mkdir(dir+"/code", 0o700), os.Chmod(dir+"/code", 0o777)) },
+		"belongs to user": func(dir string) error { return os.Chown(dir, 12345, -1) },
+	} {
+		dir := t.TempDir()
+		if err := spoil(dir); err != nil {
+			if errors.Is(err, fs.ErrPermission) { // only root gives a directory away
+				continue
+			}
+			t.Fatal(err)
+		}
+		if _, err := wasm.New(wasm.Config{CacheDir: dir}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 }
 
