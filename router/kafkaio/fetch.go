@@ -127,7 +127,7 @@ func (f *fetcher) choose(ctx context.Context, now time.Time) round {
 	defer f.in.mu.Unlock()
 	for n := range f.sources {
 		src := f.sources[(n+f.turn)%len(f.sources)]
-		if src.busy || src.at.offset >= src.limit() {
+		if src.busy {
 			continue
 		}
 		if left := src.until.Sub(now); left > 0 {
@@ -329,9 +329,6 @@ func (f *fetcher) read(ctx context.Context, resp *kmsg.FetchResponse, asked []as
 		}
 	}
 	f.full = bytes >= fullBytes
-	if bytes == 0 {
-		d.close(resp, asked)
-	}
 	if len(d.parts) == 0 { // else the fetch was full before it came to these
 		for _, n := range half {
 			f.stumble(&asked[n], errHalf)

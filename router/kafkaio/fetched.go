@@ -24,7 +24,6 @@ type portion struct {
 type held struct {
 	batchView
 	from int64 // offsets before it have been read before
-	to   int64 // offsets from it on are not read
 	end  mark  // where the next batch begins: what is hidden in between is moved past
 }
 
@@ -54,8 +53,7 @@ func (d *delivery) add(src *source, p *kmsg.FetchResponseTopicPartition) (moved 
 	if p.LastStableOffset >= 0 {
 		part.highWater = p.LastStableOffset
 	}
-	limit := src.limit()
-	for b := p.RecordBatches; len(b) > 0 && part.end.offset < limit; {
+	for b := p.RecordBatches; len(b) > 0; {
 		var v batchView
 		n, err := parseBatch(b, &v)
 		if err != nil {
@@ -70,39 +68,21 @@ func (d *delivery) add(src *source, p *kmsg.FetchResponseTopicPartition) (moved 
 			continue // a broker may begin before the offset that was asked for
 		}
 		from := part.end.offset
-		part.end = mark{min(v.next, limit), v.epoch}
-		if hide = hide || v.base >= limit; hide {
+		part.end = mark{v.next, v.epoch}
+		if hide {
 			if len(d.batches) > part.first {
 				d.batches[len(d.batches)-1].end = part.end
 				continue
 			}
 			v.count, v.records, v.attributes = 0, nil, 0
 		}
-		d.batches = append(d.batches, held{v, from, limit, part.end})
+		d.batches = append(d.batches, held{v, from, part.end})
 	}
 	if len(d.batches) == part.first {
 		return false, nil
 	}
 	d.parts = append(d.parts, part)
 	return true, nil
-}
-
-// close moves partitions to their end of which the broker has nothing up to there, because it was compacted away. That is
-// known from an answer without a single batch only: a full one leaves partitions out.
-func (d *delivery) close(resp *kmsg.FetchResponse, asked []ask) {
-	last := 0
-	for t := range resp.Topics {
-		for n := range resp.Topics[t].Partitions {
-			p := &resp.Topics[t].Partitions[n]
-			if last = find(asked, last, &resp.Topics[t], p.Partition); p.ErrorCode != 0 || p.LastStableOffset < asked[last].src.limit() {
-				continue
-			}
-			src := asked[last].src
-			end := mark{src.limit(), src.at.epoch}
-			d.parts = append(d.parts, portion{src: src, first: len(d.batches), end: end, highWater: p.LastStableOffset})
-			d.batches = append(d.batches, held{from: src.at.offset, to: end.offset, end: end})
-		}
-	}
 }
 
 // seal is called when no partition follows.

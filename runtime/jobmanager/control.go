@@ -108,7 +108,7 @@ func (m *Manager) Checkpoints(ctx context.Context, name string) ([]CheckpointVie
 		}
 		view := CheckpointView{Number: c.Number, Attempt: c.Attempt, Term: c.Term, Version: c.Version, Time: c.Time, Epoch: c.Epoch}
 		files := map[string]int64{}
-		for _, f := range slices.Concat(c.Bases, c.Deltas, c.Snapshots) {
+		for _, f := range slices.Concat(c.Bases, c.Deltas, c.Snapshots, c.Segments) {
 			files[f.Name] = f.Length
 		}
 		for _, size := range files {

@@ -161,8 +161,12 @@ func (j *master) sweep(ctx context.Context) {
 	j.sweeping, j.sinceSweep = true, 0
 	inUse := j.namesInUse()
 	keep := max(j.version().Job.Checkpoints.Retain, 1)
+	manifests, spill, term, attempt := j.manifests, filesPrefix(j.record.UID)+"spill/", j.term, j.attempt.Attempt
 	j.manager.background.Go(func() error {
-		err := j.manifests.Sweep(ctx, keep, inUse)
+		err := manifests.Reclaim(ctx, "spill", func(name string) bool { return !olderFile(name, spill, term, attempt) })
+		if err == nil {
+			err = manifests.Sweep(ctx, keep, inUse)
+		}
 		j.inbox.Put(func(context.Context) error {
 			j.sweeping = false
 			if err != nil && ctx.Err() == nil {
@@ -191,6 +195,16 @@ func (j *master) namesInUse() func(name string) bool {
 		number, ok := fileNumber(name, base)
 		return ok && number >= fold
 	}
+}
+
+// olderFile says that a file "<prefix><term>-<attempt>-..." was made by an attempt before this one.
+func olderFile(name, prefix string, term, attempt uint64) bool {
+	of, ok := fileNumber(name, prefix)
+	if !ok || of != term {
+		return ok && of < term
+	}
+	by, ok := fileNumber(name, fmt.Sprintf("%s%d-", prefix, term))
+	return ok && by < attempt
 }
 
 // fileNumber reads the number behind a prefix of a snapshot file's name.

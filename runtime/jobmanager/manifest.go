@@ -61,7 +61,7 @@ func nextManifest(m *checkpoint.Manifest, e *openEpoch, fold *folded, now time.T
 	if fold != nil {
 		next.Bases, next.Deltas = fold.replace(next.Bases, next.Deltas)
 	}
-	next.Snapshots, next.Lanes = nil, nil
+	next.Snapshots, next.Segments, next.Lanes = nil, nil, nil
 	for _, worker := range sortedWorkers(e) {
 		ack := e.acks[worker]
 		file := ack.File
@@ -70,6 +70,7 @@ func nextManifest(m *checkpoint.Manifest, e *openEpoch, fold *folded, now time.T
 			next.Deltas = append(next.Deltas, file)
 		}
 		next.Snapshots = append(next.Snapshots, file)
+		next.Segments = append(next.Segments, ack.Segments...)
 		for i := range ack.Lanes {
 			next.Lanes = append(next.Lanes, laneOf(&ack.Lanes[i], file, m.Number))
 		}

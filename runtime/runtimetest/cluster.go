@@ -28,8 +28,10 @@ type Cluster struct {
 	Broker  *Broker
 	Storage *checkpoint.MemoryStorage
 	Modules map[string]Module // by digest
-	Meter   metric.Meter
-	Tracing *telemetry.Tracing
+	// Configure, when it is set before Start, changes what the TaskManager is made of.
+	Configure func(*taskmanager.Config)
+	Meter     metric.Meter
+	Tracing   *telemetry.Tracing
 
 	Jobs  *jobmanager.Manager
 	Tasks *taskmanager.Manager
@@ -60,7 +62,7 @@ func New(t testing.TB, broker *Broker) *Cluster {
 func (c *Cluster) Start() {
 	network := runtime.Local()
 	log := slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	c.Tasks = taskmanager.New(network.Join("taskmanager-1"), taskmanager.Config{
+	tasks := taskmanager.Config{
 		Storage: c.Storage, Log: log, Ingress: c.Broker.Ingress, Egress: c.Broker.Egress, Meter: c.Meter, Tracing: c.Tracing,
 		State: func(from, to functions.KeyGroup) statestore.Backend {
 			return memory.New(memory.Config{From: from, To: to})
@@ -72,7 +74,11 @@ func (c *Cluster) Start() {
 			}
 			return module, nil
 		},
-	})
+	}
+	if c.Configure != nil {
+		c.Configure(&tasks)
+	}
+	c.Tasks = taskmanager.New(network.Join("taskmanager-1"), tasks)
 	resources := resourcemanager.New(network.Join(runtime.ResourceManager), log)
 	c.Jobs = jobmanager.New(network.Join(runtime.JobManager), jobmanager.Config{
 		Storage: c.Storage, Cores: 2, Dispatch: c.Tasks.Dispatch, Log: log, Meter: c.Meter, Tracing: c.Tracing,

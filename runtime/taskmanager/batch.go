@@ -76,9 +76,8 @@ func (b *batch) add(m *functions.Message, hash uint64) {
 
 // process runs at most one full batch per module.
 func (t *task) process() error {
-	if held := t.mailbox.bytes + t.retries.bytes + t.queuedBytes; held > messagesMax {
-		return fatal(fmt.Errorf("task %d holds more than %d bytes of messages: a cycle between functions makes more than it consumes (last for %s)",
-			t.id, messagesMax, t.newestTarget()))
+	if err := t.overrun(); err != nil || t.stalled() {
+		return err
 	}
 	t.resetBatches()
 	if err := t.collect(); err != nil {
@@ -292,18 +291,6 @@ func (t *task) seed() uint64 {
 	x ^= x >> 27
 	x *= 0x94d049bb133111eb
 	return x ^ x>>31
-}
-
-func (t *task) newestTarget() string {
-	var m functions.Message
-	if len(t.mailbox.chunks) == 0 {
-		return "another task"
-	}
-	chunk := t.mailbox.chunks[len(t.mailbox.chunks)-1]
-	if _, err := functions.ParseMessage(chunk, &m); err != nil || int(m.Target) >= len(t.program.functions) {
-		return "an unknown function"
-	}
-	return t.program.functions[m.Target].name.String()
 }
 
 // idempotencyState is the state id under which the answers to requests with an Idempotency-Key are kept, beyond the ids

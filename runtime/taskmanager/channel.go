@@ -23,9 +23,10 @@ func window() int { return planted.Limit(windowBytes, 300) }
 // outbound is the sending half of a channel to one other task.
 type outbound struct {
 	inbox  *wire.Inbox[[]byte]
-	frame  []byte   // the frame being filled; empty or starting with its header
-	last   int      // bytes of the frame before: the next is made for as many
-	queue  [][]byte // closed frames that wait for credit
+	frame  []byte    // the frame being filled; empty or starting with its header
+	last   int       // bytes of the frame before: the next is made for as many
+	queue  [][]byte  // closed frames that wait for credit
+	over   *overflow // what does not fit into memory, behind queue and without headers
 	credit int
 }
 
@@ -53,6 +54,12 @@ func (t *task) closeFrame(out *outbound) {
 		return
 	}
 	out.last = len(out.frame)
+	if out.over != nil {
+		out.over.behind.add(out.frame[wire.FrameHeader:])
+		t.queuedBytes += len(out.frame) - wire.FrameHeader
+		out.frame = nil
+		return
+	}
 	out.queue = append(out.queue, out.frame)
 	t.queuedBytes += len(out.frame)
 	out.frame = nil

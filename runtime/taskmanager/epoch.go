@@ -56,7 +56,17 @@ func (w *worker) acknowledge(ctx context.Context, e *epoch) error {
 	}
 	e.written = true
 	e.carried, w.carried = w.carried, nil
-	ack := &wire.Acknowledge{Attempt: w.attempt, Trigger: e.trigger, Lanes: w.laneOutputs(e), Idle: e.idle()}
+	if e.unwritten() {
+		w.awaiting = e
+		return nil
+	}
+	w.persist(ctx, e)
+	return nil
+}
+
+// persist writes an epoch's file, and tells the JobManager.
+func (w *worker) persist(ctx context.Context, e *epoch) {
+	ack := &wire.Acknowledge{Attempt: w.attempt, Trigger: e.trigger, Lanes: w.laneOutputs(e), Idle: e.idle(), Segments: e.segments()}
 	var err error
 	w.traceSeals(ctx, e)
 	writing, written := time.Now(), w.epochSpan(ctx, e, "write")
@@ -76,7 +86,6 @@ func (w *worker) acknowledge(ctx context.Context, e *epoch) error {
 		ack.Seal = max(ack.Seal, s.sealing)
 	}
 	w.send(ack)
-	return nil
 }
 
 func (w *worker) epoch(trigger uint64) *epoch {
@@ -163,14 +172,44 @@ func (w *worker) writeTask(file *checkpoint.Writer, s *snapshot) error {
 			return err
 		}
 	}
-	for _, part := range []struct {
-		kind checkpoint.SectionKind
-		runs [][]byte
-	}{{checkpoint.KindMailbox, s.mailbox}, {checkpoint.KindRecorded, s.recorded}, {checkpoint.KindQueued, s.queued}} {
-		if len(part.runs) == 0 {
+	for _, queue := range []struct {
+		kind  checkpoint.SectionKind
+		parts []part
+	}{{checkpoint.KindMailbox, s.mailbox}, {checkpoint.KindRecorded, runParts(nil, s.recorded)}, {checkpoint.KindQueued, s.queued}} {
+		if err := writeQueue(file, s.task, queue.kind, queue.parts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeQueue writes a queue, oldest first: a section of each run of messages, and one of references where segments stand.
+func writeQueue(file *checkpoint.Writer, task int, kind checkpoint.SectionKind, parts []part) error {
+	var runs [][]byte
+	for len(parts) > 0 {
+		runs = runs[:0]
+		for len(parts) > 0 && parts[0].segment == nil {
+			runs = append(runs, parts[0].run)
+			parts = parts[1:]
+		}
+		if len(runs) > 0 {
+			if err := file.Section(kind, task, 0, "", runs...); err != nil {
+				return err
+			}
+		}
+		var references []checkpoint.Segment
+		for len(parts) > 0 && parts[0].segment != nil {
+			references = append(references, parts[0].reference())
+			parts = parts[1:]
+		}
+		if len(references) == 0 {
 			continue
 		}
-		if err := file.Section(part.kind, s.task, 0, "", part.runs...); err != nil {
+		body, err := checkpoint.EncodeSegments(references)
+		if err != nil {
+			return err
+		}
+		if err := file.Section(checkpoint.KindReferences, task, 0, kind.String(), body); err != nil {
 			return err
 		}
 	}
@@ -297,6 +336,9 @@ func (w *worker) abort(trigger uint64) {
 		return
 	}
 	e.aborted = true
+	if w.awaiting == e {
+		w.awaiting = nil
+	}
 	if planted.Is(planted.DeltaDroppedAfterFailedCheckpoint) {
 		return
 	}

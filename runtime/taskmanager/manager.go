@@ -27,7 +27,7 @@ const (
 	DefaultSlots = 64
 )
 
-// Config is what a Manager is made of. Every field but Slots, Link, Meter and Tracing is required.
+// Config is what a Manager is made of. Every field but Slots, Link, Meter, Tracing and Spill is required.
 type Config struct {
 	Slots   int // tasks that may run here; 0 is DefaultSlots
 	Storage checkpoint.Storage
@@ -41,6 +41,7 @@ type Config struct {
 	Link    func(attempt wire.Attempt, from, to int, inbox *wire.Inbox[[]byte]) *wire.Inbox[[]byte]
 	Meter   metric.Meter       // takes Metrics; nil measures nothing, at no cost
 	Tracing *telemetry.Tracing // nil traces nothing, at no cost
+	Spill   SpillConfig        // who has little memory, or little disk, changes it
 }
 
 // IngressRequest asks for the part of an ingress that one task reads.

@@ -27,6 +27,8 @@ func (w *worker) restore(ctx context.Context, group *errgroup.Group, d *wire.Dep
 		return nil, err
 	}
 	w.ids.Store(&w.program.ids)
+	group.Go(func() error { return w.spiller.runWrites(ctx) })
+	group.Go(func() error { return w.report(w.spiller.runReads(ctx)) })
 	if err := w.openEgresses(ctx, group, d); err != nil {
 		return nil, err
 	}
@@ -163,9 +165,14 @@ func (s snapshots) close() {
 
 // each calls do with every section of a kind.
 func (s snapshots) each(kind checkpoint.SectionKind, do func(section checkpoint.Section, body []byte) error) error {
+	return s.every(func(section *checkpoint.Section) bool { return section.Kind == kind }, do)
+}
+
+// every calls do with every section that is wanted, in the order of the files.
+func (s snapshots) every(wanted func(*checkpoint.Section) bool, do func(section checkpoint.Section, body []byte) error) error {
 	for _, file := range s {
 		for _, section := range file.Sections() {
-			if section.Kind != kind {
+			if !wanted(&section) {
 				continue
 			}
 			body, err := file.Read(section)
@@ -181,28 +188,19 @@ func (s snapshots) each(kind checkpoint.SectionKind, do func(section checkpoint.
 }
 
 // restoreMessages puts the checkpoint's messages into the mailboxes of the tasks that own their keys: mailboxes first, then
-// what was in flight, then what had not been sent, which keeps the order of every sender.
+// what was in flight, then what had not been sent, which keeps the order of every sender. Segments stay where they are
+// until it is their turn: each task whose keys they may hold reads them then. count is of messages outside of segments.
 func (w *worker) restoreMessages(files snapshots) (count int64, err error) {
 	for _, kind := range []checkpoint.SectionKind{checkpoint.KindMailbox, checkpoint.KindRecorded, checkpoint.KindQueued} {
-		err := files.each(kind, func(section checkpoint.Section, body []byte) error {
-			var m functions.Message
-			for len(body) > 0 {
-				n, err := functions.ParseMessage(body, &m)
-				if err != nil {
-					return fmt.Errorf("section of task %d: %w", section.Task, err)
-				}
-				body = body[n:]
-				if m.Kind == functions.KindRead {
-					continue // who asked is gone
-				}
-				forgetCaller(&m)
-				if t := w.owner(m.Key); t != nil {
-					t.mailbox.append(&m)
-					t.changed()
-					count++
-				}
+		err := files.every(func(s *checkpoint.Section) bool {
+			return s.Kind == kind || s.Kind == checkpoint.KindReferences && s.Name == kind.String()
+		}, func(section checkpoint.Section, body []byte) error {
+			if section.Kind == checkpoint.KindReferences {
+				return w.restoreSegments(body)
 			}
-			return nil
+			n, err := w.restoreRun(&section, body)
+			count += n
+			return err
 		})
 		if err != nil {
 			return count, err
@@ -219,10 +217,45 @@ func (w *worker) restoreMessages(files snapshots) (count int64, err error) {
 	return count, err
 }
 
-// forgetCaller makes a request one that nobody waits for: who did was told that the attempt ended, and its correlation may
-// by now be somebody else's.
+// restoreRun queues the messages of a section, and counts them.
+func (w *worker) restoreRun(section *checkpoint.Section, body []byte) (count int64, err error) {
+	var m functions.Message
+	for len(body) > 0 {
+		n, err := functions.ParseMessage(body, &m)
+		if err != nil {
+			return count, fmt.Errorf("section of task %d: %w", section.Task, err)
+		}
+		body = body[n:]
+		if m.Kind == functions.KindRead {
+			continue // who asked is gone
+		}
+		forgetCaller(&m)
+		if t := w.owner(m.Key); t != nil {
+			t.mailbox.append(&m)
+			t.changed()
+			count++
+		}
+	}
+	return count, nil
+}
+
+func (w *worker) restoreSegments(body []byte) error {
+	segments, err := checkpoint.DecodeSegments(body)
+	if err != nil {
+		return err
+	}
+	for _, place := range segments {
+		for _, t := range w.local {
+			t.adopt(place)
+		}
+	}
+	return nil
+}
+
+// forgetCaller makes a request or a read one that nobody waits for: who did was told that the attempt ended, and its
+// correlation may by now be somebody else's.
 func forgetCaller(m *functions.Message) {
-	if m.Kind == functions.KindRequest {
+	if m.Kind == functions.KindRequest || m.Kind == functions.KindRead {
 		clear(functions.Ext(m.Ext, functions.TagCorrelation))
 	}
 }

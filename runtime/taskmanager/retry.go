@@ -70,10 +70,10 @@ func (r *retries) wait(now int64) time.Duration {
 }
 
 // capture returns the parked messages for a snapshot, heads first.
-func (r *retries) capture() [][]byte {
-	var captured [][]byte
+func (r *retries) capture() []part {
+	var captured []part
 	for _, address := range r.blocked {
-		captured = append(captured, address.queue.capture()...)
+		captured = runParts(captured, address.queue.chunks)
 	}
 	return captured
 }
@@ -95,7 +95,7 @@ func (t *task) wakeRetries() {
 		}
 		delete(r.blocked, name)
 		r.bytes -= address.queue.bytes
-		first = append(first, address.queue.capture()...)
+		first = append(first, address.queue.chunks...)
 	}
 	t.mailbox.prepend(first)
 	t.worked = true

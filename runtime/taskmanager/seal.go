@@ -20,9 +20,9 @@ type snapshot struct {
 	positions []router.Position
 	unsettled []string // ingresses some of whose starts are not known
 	delta     statestore.Sealed
-	mailbox   [][]byte
+	mailbox   []part
 	recorded  [][]byte   // messages in flight to this task
-	queued    [][]byte   // messages that this task could not send yet
+	queued    []part     // messages that this task could not send yet
 	outboxes  [][][]byte // by cluster
 	unacked   [][][]byte // at-least-once output not yet acknowledged, by cluster
 	replies   []reply
@@ -84,11 +84,14 @@ func (t *task) seal(barrier wire.Barrier) {
 	t.submitWhenComplete()
 }
 
-func (t *task) captureQueued() [][]byte {
-	var queued [][]byte
+func (t *task) captureQueued() []part {
+	var queued []part
 	for i := range t.out {
 		for _, frame := range t.out[i].queue {
-			queued = append(queued, frame[wire.FrameHeader:])
+			queued = append(queued, part{run: frame[wire.FrameHeader:]})
+		}
+		if t.out[i].over != nil {
+			queued = t.out[i].over.capture(queued)
 		}
 	}
 	return queued

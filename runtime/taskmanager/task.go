@@ -18,9 +18,6 @@ const (
 	// pollLimit is where a task stops polling its ingress: room for some batches, so that one is always full and a cycle
 	// between functions does not keep the ingress out, and little to write at a barrier.
 	pollLimit = 256 << 10
-	// messagesMax is where a job fails, mailbox and queued output together: only a cycle that makes more messages than it
-	// consumes gets there, since ingress and peers are held back long before.
-	messagesMax = 512 << 20
 	// outputLimit is how much output may wait, for the commit point or for a broker, before the ingress is held back: an
 	// outage of the broker then fills no memory.
 	outputLimit = 32 << 20
@@ -49,6 +46,8 @@ type task struct {
 	frames      [][]byte
 	orders      []command
 	queuedBytes int // of all out queues
+	queuedAway  int // of these, in segments
+	writing     int // bytes that the spiller has not let go of
 
 	state     statestore.Backend
 	program   *program
@@ -92,10 +91,12 @@ type taskStats struct {
 
 // command is an order of the worker to a task.
 type command struct {
-	barrier wire.Barrier       // seal when Trigger is not 0
-	message *functions.Message // enqueue
-	acked   *sending           // at-least-once output that the broker has
-	ready   *prepared          // modules for an upcoming switch
+	barrier  wire.Barrier       // seal when Trigger is not 0
+	message  *functions.Message // enqueue
+	acked    *sending           // at-least-once output that the broker has
+	ready    *prepared          // modules for an upcoming switch
+	released *segment           // which the spiller has done with
+	arrived  *arrival           // messages that were out of memory
 }
 
 // run is the task's loop. It returns nil after a final barrier, or when ctx is done.
@@ -157,6 +158,7 @@ func (t *task) turn() error {
 			t.repay(i)
 		}
 	}
+	t.spill()
 	t.stats.held.Store(int64(t.mailbox.bytes + t.retries.bytes + t.queuedBytes + t.outboxes.bytes + t.unacked.bytes))
 	t.meter.publish()
 	t.tell()
@@ -183,6 +185,10 @@ func (t *task) obey() {
 		case c.ready != nil:
 			t.upcoming.close() // one that was prepared and not switched to
 			t.upcoming = c.ready
+		case c.released != nil:
+			t.released(c.released)
+		case c.arrived != nil:
+			c.arrived.arrive()
 		case c.barrier.Trigger > t.lastTrigger:
 			t.seal(c.barrier)
 		}

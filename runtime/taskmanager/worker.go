@@ -51,6 +51,9 @@ type worker struct {
 
 	epochs      []*epoch // not yet decided, in the order of triggers; at most one is live
 	carried     []*snapshot
+	awaiting    *epoch // all its snapshots are here, and some segment that they name is not durable yet
+	spiller     *spiller
+	limits      spillLimits
 	unpublished int
 	final       bool         // the final epoch is committed
 	ending      atomic.Bool  // the same, for the egress's goroutines
@@ -61,13 +64,15 @@ type worker struct {
 
 func newWorker(m *Manager, d *wire.Deploy, cancel context.CancelFunc) *worker {
 	wake := make(chan struct{}, 1)
-	return &worker{
+	w := &worker{
 		config: m.config, manager: m, attempt: d.Attempt, job: d.Version.Job.Name, prefix: d.Prefix, term: d.Term, seed: rand.Uint64(),
 		width: d.Version.Job.Parallelism, cancel: cancel, wake: wake,
 		log:     m.log.With("job", d.Version.Job.Name, "attempt", d.Attempt.Attempt),
 		control: wire.NewInbox[wire.Message](wake), snapshots: wire.NewInbox[*snapshot](wake), events: wire.NewInbox[func() error](wake),
-		failure: make(chan error, 1), logs: newLogRing(),
+		failure: make(chan error, 1), logs: newLogRing(), limits: newSpillLimits(m.config.Spill),
 	}
+	w.spiller = newSpiller(w)
+	return w
 }
 
 // run restores, waits for Start, and works until the attempt ends.

@@ -56,11 +56,12 @@ type Manifest struct {
 	KeyGroups   int       `json:"keyGroups"`
 	Parallelism int       `json:"parallelism"`
 	Time        time.Time `json:"time"`
-	Epoch       bool      `json:"epoch"`           // false: a term or attempt entry that repeats its predecessor
-	Final       bool      `json:"final,omitempty"` // of a job that stopped: nothing runs after it
-	Bases       []FileRef `json:"bases"`           // folded state
-	Deltas      []FileRef `json:"deltas"`          // in the order to be applied, after the bases
-	Snapshots   []FileRef `json:"snapshots"`       // of this epoch: positions, mailboxes, in-flight messages
+	Epoch       bool      `json:"epoch"`              // false: a term or attempt entry that repeats its predecessor
+	Final       bool      `json:"final,omitempty"`    // of a job that stopped: nothing runs after it
+	Bases       []FileRef `json:"bases"`              // folded state
+	Deltas      []FileRef `json:"deltas"`             // in the order to be applied, after the bases
+	Snapshots   []FileRef `json:"snapshots"`          // of this epoch: positions, mailboxes, in-flight messages
+	Segments    []FileRef `json:"segments,omitempty"` // that the snapshots refer to: messages out of memory
 	Lanes       []Lane    `json:"lanes"`
 }
 

@@ -159,7 +159,7 @@ func (l *Log) Append(ctx context.Context, m *Manifest) error {
 	if !opened || m.Number < next || next > 1 && m.Number != next {
 		panic(fmt.Sprintf("checkpoint: append manifest %d, want %d after Latest (called: %v)", m.Number, next, opened))
 	}
-	m.Format = ManifestVersion
+	m.Format = m.format()
 	b, err := EncodeManifest(m)
 	if err != nil {
 		return err
@@ -219,6 +219,23 @@ func (l *Log) Verify(ctx context.Context, m *Manifest, deep bool) error {
 		errs = append(errs, s.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// Reclaim gives the files below a directory of this log to the following sweeps, but for those that ours names: files of
+// attempts that have ended, which no manifest may ever have named.
+func (l *Log) Reclaim(ctx context.Context, directory string, ours func(name string) bool) error {
+	names, err := l.storage.List(ctx, l.prefix+directory+"/")
+	if err != nil {
+		return fmt.Errorf("manifest log %s: %w", l.prefix, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, name := range names {
+		if !ours(name) {
+			l.doomed[name] = true
+		}
+	}
+	return nil
 }
 
 // Sweep deletes all but the newest keep manifests, then every file that only deleted manifests named, and what earlier

@@ -73,7 +73,7 @@ func TestEveryFlippedBitOfAManifestIsDetected(t *testing.T) {
 
 func TestAManifestOfALaterFormatIsNewer(t *testing.T) {
 	m := full(7)
-	m.Format = 2
+	m.Format = checkpoint.ManifestVersion + 1
 	b, err := checkpoint.EncodeManifest(m)
 	if err != nil {
 		t.Fatal(err)

@@ -10,8 +10,10 @@ import (
 )
 
 const (
-	// ManifestVersion is the Format that this package writes, and the only one so far.
-	ManifestVersion = 1
+	// ManifestVersion is the latest Format, written when a manifest names segments: a reader that does not know them would
+	// lose their messages. Without segments the format is plainManifest, which an earlier release reads too.
+	ManifestVersion = 2
+	plainManifest   = 1
 
 	// maxManifestBytes bounds what is read for a manifest: 1000 tasks with 100 files each, many times over.
 	maxManifestBytes = 64 << 20
@@ -82,12 +84,21 @@ func (m *Manifest) Files() []FileRef {
 	add(m.Bases...)
 	add(m.Deltas...)
 	add(m.Snapshots...)
+	add(m.Segments...)
 	for _, lane := range m.Lanes {
 		for _, outbox := range lane.Outboxes {
 			add(outbox.File)
 		}
 	}
 	return files
+}
+
+// format is the version that holds what m says.
+func (m *Manifest) format() int {
+	if len(m.Segments) > 0 {
+		return ManifestVersion
+	}
+	return plainManifest
 }
 
 func manifestName(prefix string, number uint64) string {

@@ -34,18 +34,21 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type SectionKind uint8
 
 const (
-	KindDelta     SectionKind = iota + 1 // changes of one key group, a statestore block
-	KindBase                             // all of one key group, a statestore block
-	KindPositions                        // where an ingress, its name, resumes in one task
-	KindMailbox                          // messages of one task not yet processed
-	KindRecorded                         // messages that came in on one task's channels before their barriers
-	KindQueued                           // output of one task not yet sent
-	KindOutbox                           // egress records of one lane, its name
-	KindMeta                             // whatever else a worker needs again
+	KindDelta      SectionKind = iota + 1 // changes of one key group, a statestore block
+	KindBase                              // all of one key group, a statestore block
+	KindPositions                         // where an ingress, its name, resumes in one task
+	KindMailbox                           // messages of one task not yet processed
+	KindRecorded                          // messages that came in on one task's channels before their barriers
+	KindQueued                            // output of one task not yet sent
+	KindOutbox                            // egress records of one lane, its name
+	KindMeta                              // whatever else a worker needs again
+	KindSegment                           // messages that a queue has moved out of memory; see Segment
+	KindReferences                        // which segments stand here in a queue of one task, its name
 )
 
 var kindNames = [...]string{KindDelta: "delta", KindBase: "base", KindPositions: "positions", KindMailbox: "mailbox",
-	KindRecorded: "recorded", KindQueued: "queued", KindOutbox: "outbox", KindMeta: "meta"}
+	KindRecorded: "recorded", KindQueued: "queued", KindOutbox: "outbox", KindMeta: "meta",
+	KindSegment: "segment", KindReferences: "references"}
 
 func (k SectionKind) String() string {
 	if k == 0 || int(k) >= len(kindNames) {

@@ -131,6 +131,8 @@ type (
 		Write   time.Duration      `json:"write"`          // until the file was durable
 		Idle    bool               `json:"idle,omitempty"` // every ingress of these tasks is done, and the file holds no message
 		Error   string             `json:"error,omitempty"`
+		// Segments are files beside File that it refers to.
+		Segments []checkpoint.FileRef `json:"segments,omitempty"`
 	}
 	Published struct {
 		Attempt
