@@ -36,7 +36,7 @@ const (
 	namedFetch = 12
 )
 
-var errHalf = errors.New("broker sent half of a batch")
+var errHalf = errors.New("broker sent no whole batch")
 
 // mark is a place in the log of a partition.
 type mark struct {
@@ -63,18 +63,17 @@ func (s *source) key() partitionKey { return partitionKey{s.start.Topic, s.start
 
 // ask is a source as it is asked for in one request.
 type ask struct {
-	src    *source
-	epoch  int32 // the leader's, as far as it is known
-	failed bool
+	src      *source
+	epoch    int32 // the leader's, as far as it is known
+	answered bool
+	failed   bool
 }
 
 // round is one request and what it asks for.
 type round struct {
 	asked    []ask
-	unproved bool            // it only proves them
-	wait     time.Duration   // how long the broker may hold it, or, with nothing asked for, until there may be something
-	ctx      context.Context // ends when the sources change
-	cancel   context.CancelFunc
+	unproved bool          // it only proves them
+	wait     time.Duration // how long the broker may hold it, or, with nothing asked for, until there may be something
 }
 
 // fetcher reads from one broker the partitions of this task that it leads: one request at a time, and one delivery that
@@ -98,17 +97,18 @@ type fetcher struct {
 // run fetches until ctx is done. What does not heal ends it with an error.
 func (f *fetcher) run(ctx context.Context) error {
 	for f.pace(ctx) == nil {
-		r := f.choose(ctx, time.Now())
+		asking, cancel := context.WithCancel(ctx) // ends when the sources change
+		r := f.choose(cancel, time.Now())
 		var err error
 		switch {
 		case len(r.asked) == 0:
 			f.rest(ctx, r.wait)
 		case r.unproved:
-			err = f.prove(ctx, &r)
+			err = f.prove(ctx, asking, &r)
 		default:
-			err = f.fetch(ctx, &r)
+			err = f.fetch(ctx, asking, &r)
 		}
-		r.cancel()
+		cancel()
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -120,9 +120,9 @@ func (f *fetcher) run(ctx context.Context) error {
 }
 
 // choose takes the sources of the next request, and makes them busy: those that must be proved first, by themselves.
-func (f *fetcher) choose(ctx context.Context, now time.Time) round {
+// Should they change, cancel is called.
+func (f *fetcher) choose(cancel context.CancelFunc, now time.Time) round {
 	r := round{wait: fetchWait}
-	r.ctx, r.cancel = context.WithCancel(ctx)
 	f.in.mu.Lock()
 	defer f.in.mu.Unlock()
 	for n := range f.sources {
@@ -145,7 +145,7 @@ func (f *fetcher) choose(ctx context.Context, now time.Time) round {
 		a.src.busy = true
 	}
 	f.turn++
-	f.cancel = r.cancel
+	f.cancel = cancel
 	return r
 }
 
@@ -185,9 +185,9 @@ func (f *fetcher) pace(ctx context.Context) error {
 }
 
 // fetch is one request and its delivery to the task.
-func (f *fetcher) fetch(ctx context.Context, r *round) error {
+func (f *fetcher) fetch(ctx, asking context.Context, r *round) error {
 	f.sent, f.full = time.Now(), false
-	resp, err := send[*kmsg.FetchResponse](f, r, compose(r.asked, r.wait))
+	resp, err := send[*kmsg.FetchResponse](asking, f, compose(r.asked, r.wait))
 	if err == nil && resp != nil {
 		err = kerr.ErrorForCode(resp.ErrorCode)
 	}
@@ -205,9 +205,9 @@ func (f *fetcher) fetch(ctx context.Context, r *round) error {
 }
 
 // send asks the broker of f. A change of sources cuts it short: then there is neither an answer nor an error.
-func send[R kmsg.Response](f *fetcher, r *round, req kmsg.Request) (R, error) {
-	resp, err := request[R](r.ctx, f.in.cl.Broker(int(f.node)), req)
-	if r.ctx.Err() != nil {
+func send[R kmsg.Response](asking context.Context, f *fetcher, req kmsg.Request) (R, error) {
+	resp, err := request[R](asking, f.in.cl.Broker(int(f.node)), req)
+	if asking.Err() != nil {
 		err = nil
 	}
 	return resp, err
@@ -303,15 +303,15 @@ func compose(asked []ask, wait time.Duration) kmsg.Request {
 func (f *fetcher) read(ctx context.Context, resp *kmsg.FetchResponse, asked []ask) (*delivery, error) {
 	d := f.blank()
 	bytes, last := 0, 0
-	var half []int
 	for t := range resp.Topics {
 		topic := &resp.Topics[t]
 		for n := range topic.Partitions {
 			p := &topic.Partitions[n]
-			if last = find(asked, last, topic, p.Partition); last < 0 {
+			if last = find(asked, last, topic, p.Partition); last < 0 || asked[last].answered {
 				return nil, fmt.Errorf("fetch from broker %d: it answers for partition %d of a topic that was not asked for: %w", f.node, p.Partition, errBatch)
 			}
 			src := asked[last].src
+			asked[last].answered = true
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
 				if err := f.judge(ctx, &asked[last], p, err); err != nil {
 					return nil, err
@@ -319,19 +319,16 @@ func (f *fetcher) read(ctx context.Context, resp *kmsg.FetchResponse, asked []as
 				continue
 			}
 			bytes += len(p.RecordBatches)
-			moved, err := d.add(src, p)
+			err := d.add(src, p)
 			if err != nil {
 				return nil, fmt.Errorf("fetch %s[%d] at offset %d: %w", src.start.Topic, src.start.ID, src.at.offset, err)
-			}
-			if !moved && len(p.RecordBatches) > 0 {
-				half = append(half, last)
 			}
 		}
 	}
 	f.full = bytes >= fullBytes
-	if len(d.parts) == 0 { // else the fetch was full before it came to these
-		for _, n := range half {
-			f.stumble(&asked[n], errHalf)
+	for n := range asked { // a fetch that was full before it came to a partition leaves it out, or half of a batch in it
+		if a := &asked[n]; len(d.parts) == 0 && !a.failed && (bytes > 0 || !a.answered) {
+			f.stumble(a, errHalf)
 		}
 	}
 	d.seal()

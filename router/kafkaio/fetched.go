@@ -45,9 +45,8 @@ func (d *delivery) clear() {
 	d.parts, d.batches = d.parts[:0], d.batches[:0]
 }
 
-// add takes the batches of one partition. Nothing of it changes the source; moved says that there is something to be read
-// or moved past.
-func (d *delivery) add(src *source, p *kmsg.FetchResponseTopicPartition) (moved bool, err error) {
+// add takes the batches of one partition, which may be none. Nothing of it changes the source.
+func (d *delivery) add(src *source, p *kmsg.FetchResponseTopicPartition) error {
 	hidden := newAborts(p.AbortedTransactions)
 	part := portion{src: src, first: len(d.batches), end: src.at, highWater: p.HighWatermark}
 	if p.LastStableOffset >= 0 {
@@ -57,7 +56,7 @@ func (d *delivery) add(src *source, p *kmsg.FetchResponseTopicPartition) (moved 
 		var v batchView
 		n, err := parseBatch(b, &v)
 		if err != nil {
-			return false, err
+			return err
 		}
 		if n == 0 {
 			break // cut off: it comes whole when it is the first
@@ -78,11 +77,10 @@ func (d *delivery) add(src *source, p *kmsg.FetchResponseTopicPartition) (moved 
 		}
 		d.batches = append(d.batches, held{v, from, part.end})
 	}
-	if len(d.batches) == part.first {
-		return false, nil
+	if len(d.batches) > part.first {
+		d.parts = append(d.parts, part)
 	}
-	d.parts = append(d.parts, part)
-	return true, nil
+	return nil
 }
 
 // seal is called when no partition follows.

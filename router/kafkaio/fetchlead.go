@@ -77,8 +77,8 @@ func (i *Ingress) fetcher(node int32) *fetcher {
 
 // prove asks the leader where its log ends in the epoch of the last record read (KIP-320): a leader that was elected
 // without all of the log has other records behind that offset, or none, and to go on there would skip some unseen.
-func (f *fetcher) prove(ctx context.Context, r *round) error {
-	resp, err := send[*kmsg.OffsetForLeaderEpochResponse](f, r, composeProof(r.asked))
+func (f *fetcher) prove(ctx, asking context.Context, r *round) error {
+	resp, err := send[*kmsg.OffsetForLeaderEpochResponse](asking, f, composeProof(r.asked))
 	if err != nil || resp == nil {
 		f.release(r, nil)
 		return f.trouble(ctx, err)

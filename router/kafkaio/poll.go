@@ -23,6 +23,7 @@ type reader struct {
 	part     int       // of work, the one at hand
 	batch    int       // of the part, the one at hand
 	open     bool      // walk is in that batch
+	broken   bool      // a batch could not be read: nothing is handed out any more
 	walk     walker
 	maxBytes int // of a record; 0 takes any
 	codec    kgo.Decompressor
@@ -36,18 +37,16 @@ type reader struct {
 // Poll implements router.Ingress.
 func (i *Ingress) Poll(limit int) *router.Fetch {
 	r := &i.reader
-	if r.work == nil && !i.take() {
+	if r.broken || r.work == nil && !i.take() {
 		r.forget()
 		return nil
 	}
 	part := &r.work.parts[r.part]
 	end, err := r.read(part, limit)
 	if err != nil {
+		r.broken = true
 		err = fmt.Errorf("read %s[%d]: %w", part.src.start.Topic, part.src.start.ID, err)
-		select {
-		case i.failed <- err: // Run ends with it
-		default:
-		}
+		i.failed <- err // the only one; Run ends with it
 		return nil
 	}
 	next := part.src.start

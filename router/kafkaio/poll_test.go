@@ -89,7 +89,7 @@ func single(t testing.TB) (*Ingress, *source) {
 func offer(in *Ingress, src *source, p *kmsg.FetchResponseTopicPartition) error {
 	f := &fetcher{in: in, taken: make(chan struct{}, 1)}
 	d := f.blank()
-	if _, err := d.add(src, p); err != nil || len(d.parts) == 0 {
+	if err := d.add(src, p); err != nil || len(d.parts) == 0 {
 		return err
 	}
 	d.seal()
@@ -296,7 +296,7 @@ func FuzzFetchedBatches(f *testing.F) {
 			return
 		}
 		mend(b)
-		in.reader.work, in.reader.open, in.queue, src.at.offset = nil, false, nil, from
+		in.reader.work, in.reader.open, in.reader.broken, in.queue, src.at.offset = nil, false, false, nil, from
 		p := kmsg.NewFetchResponseTopicPartition()
 		p.RecordBatches = b
 		if aborts {
@@ -369,7 +369,7 @@ func BenchmarkPoll(b *testing.B) {
 				b.ResetTimer()
 				for left := b.N; left > 0; {
 					d := f.blank()
-					if _, err := d.add(src, p); err != nil {
+					if err := d.add(src, p); err != nil {
 						b.Fatal(err)
 					}
 					d.seal()
