@@ -71,12 +71,18 @@ func startBroker(t *testing.T, dir string) *kafkabroker.Broker {
 
 func startServer(t *testing.T, env ...string) (*binary.Server, *log) {
 	t.Helper()
+	return startServerAt(t, fmt.Sprintf("127.0.0.1:%d", brokerPort), env...)
+}
+
+// startServerAt starts a server whose own cluster is at an address.
+func startServerAt(t *testing.T, kafka string, env ...string) (*binary.Server, *log) {
+	t.Helper()
 	path, err := binary.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := &log{}
-	server, err := binary.Start(t.Context(), binary.Config{Path: path, Data: t.TempDir(), Kafka: fmt.Sprintf("127.0.0.1:%d", brokerPort), Env: env, Log: l})
+	server, err := binary.Start(t.Context(), binary.Config{Path: path, Data: t.TempDir(), Kafka: kafka, Env: env, Log: l})
 	if err != nil {
 		t.Fatal(err)
 	}
