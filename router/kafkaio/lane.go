@@ -38,6 +38,7 @@ type Lane struct {
 	cl       *kgo.Client
 	implicit bool // the broker adds partitions to a transaction by itself (transaction version 2)
 	who      producer
+	wary     int                              // epochs for which complete is called first
 	targets  map[string]*target               // all that this producer has written to, by topic
 	staged   []*outPart                       // those of the outbox in work, in the order of first use
 	limit    int                              // of a batch, in bytes; 0 is the topic's

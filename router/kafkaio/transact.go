@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -19,6 +21,13 @@ const (
 	produceTimeoutMillis = 10_000
 	// requestBytes bounds one produce request, far below the broker's socket.request.max.bytes of 100 MiB.
 	requestBytes = 16 << 20
+	// brokerPause is the broker's add.partitions.to.txn.retry.backoff.ms: what a produce request waits that comes while the
+	// last commit is being told to its partitions.
+	brokerPause = 20 * time.Millisecond
+	// waryEpochs is for how many epochs after such a wait a lane asks first whether the last commit is complete. Measured
+	// at epochs of 10 ms on a busy machine, alternating: p90 of a publication 6.6 ms instead of 45 ms. Where commits keep
+	// ahead of epochs nothing is asked.
+	waryEpochs = 100
 )
 
 // splitError says that a batch is too large for its topic, though its records may not be.
@@ -107,10 +116,36 @@ func (l *Lane) transact(ctx context.Context) error {
 			return err
 		}
 	}
+	if l.implicit && l.wary > 0 {
+		l.wary--
+		l.complete(ctx)
+	}
+	start := time.Now()
 	if err := l.send(ctx); err != nil {
 		return err
 	}
+	if time.Since(start) >= brokerPause {
+		l.wary = waryEpochs
+	}
 	return l.end(ctx, true)
+}
+
+// complete waits until the broker has told the last commit to the partitions, which goes on after the commit is answered.
+// A produce request that comes before is put aside for brokerPause, because it is the broker that adds the partitions to
+// the transaction, and may not yet. Nothing but time depends on the answer.
+func (l *Lane) complete(ctx context.Context) {
+	req := kmsg.NewPtrDescribeTransactionsRequest()
+	req.TransactionalIDs = []string{l.id}
+	for range int(brokerPause / firstBackoff) {
+		resp, err := request[*kmsg.DescribeTransactionsResponse](ctx, l.cl, req)
+		if err != nil || len(resp.TransactionStates) != 1 || !strings.HasPrefix(resp.TransactionStates[0].State, "Prepare") {
+			return
+		}
+		l.wary = waryEpochs
+		if pause(ctx, 1) != nil {
+			return
+		}
+	}
 }
 
 // addPartitions names the partitions of the transaction to its coordinator.
