@@ -273,7 +273,7 @@ func (namedRequest) MaxVersion() int16 { return namedFetch }
 // compose makes the request. Its partitions stand in the order in which the broker is to fill it.
 func compose(asked []ask, wait time.Duration) kmsg.Request {
 	req := kmsg.NewPtrFetchRequest()
-	req.ReplicaID, req.SessionEpoch, req.IsolationLevel = -1, -1, readCommitted // no session: see docs/decisions
+	req.ReplicaID, req.SessionEpoch, req.IsolationLevel = -1, -1, readCommitted // no session: see docs/decisions/009
 	req.MinBytes, req.MaxBytes, req.MaxWaitMillis = 1, fetchBytes, int32(max(wait.Milliseconds(), 1))
 	named := false
 	parts := make([]kmsg.FetchRequestTopicPartition, len(asked))
