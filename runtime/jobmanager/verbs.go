@@ -266,7 +266,7 @@ func (j *master) show(answers []*wire.Answer) JobView {
 		}
 	}
 	view.Tasks, view.In, view.Out, view.Lag, view.Keys, view.StateBytes, view.DeadLetters = total.Tasks, total.In, total.Out, total.Lag, total.Keys, total.StateBytes, total.DeadLetters
-	view.P99Millis = total.P99Millis
+	view.P99Millis, view.Invocations, view.Fuel = total.P99Millis, total.Invocations, total.Fuel
 	if now := time.Now(); len(answers) > 0 {
 		if j.stats != nil && total.In >= j.stats.In && total.Out >= j.stats.Out && now.Sub(j.statsAt) > settlePoll {
 			seconds := now.Sub(j.statsAt).Seconds()

@@ -40,6 +40,8 @@ type JobView struct {
 	Restored    *RestoredView `json:"restored,omitempty"`
 	In          uint64        `json:"in" doc:"messages taken from ingresses in this attempt"`
 	Out         uint64        `json:"out" doc:"egress records published in this attempt"`
+	Invocations uint64        `json:"invocations" doc:"messages given to functions in this attempt"`
+	Fuel        uint64        `json:"fuel" doc:"units of fuel that they spent: docs/sandbox.md has what a unit is"`
 	InRate      float64       `json:"inRate" doc:"per second, over the last interval"`
 	OutRate     float64       `json:"outRate"`
 	Lag         int64         `json:"lag" doc:"records between position and high watermark"`

@@ -178,6 +178,9 @@ func (t *task) call(module int, b *batch) error {
 	t.stats.invocations.Add(uint64(b.n))
 	t.sequence++
 	out, err := t.invokers[module].Call(b.encoder.Bytes(), t.now, t.seed())
+	if guest, ok := t.invokers[module].(metered); ok {
+		t.stats.fuel.Add(uint64(guest.Fuel()))
+	}
 	if t.meter != nil {
 		t.meter.called(t, module, b)
 	}

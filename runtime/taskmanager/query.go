@@ -132,6 +132,7 @@ func (w *worker) stats() *wire.Stats {
 		s.In += t.stats.in.Load()
 		s.Out += t.stats.out.Load()
 		s.Invocations += t.stats.invocations.Load()
+		s.Fuel += t.stats.fuel.Load()
 		s.Failures += t.stats.failures.Load()
 		s.DeadLetters += t.stats.deadLetters.Load()
 		s.Skipped += t.stats.skipped.Load()

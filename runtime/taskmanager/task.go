@@ -84,9 +84,9 @@ type task struct {
 
 // taskStats is written by the task and read by anyone.
 type taskStats struct {
-	in, out, invocations, failures, deadLetters, skipped, stale atomic.Uint64
-	keys, stateBytes, lag                                       atomic.Int64
-	held                                                        atomic.Int64 // bytes of messages and output that wait
+	in, out, invocations, fuel, failures, deadLetters, skipped, stale atomic.Uint64
+	keys, stateBytes, lag                                             atomic.Int64
+	held                                                              atomic.Int64 // bytes of messages and output that wait
 }
 
 // command is an order of the worker to a task.

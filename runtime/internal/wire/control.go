@@ -189,6 +189,7 @@ type Stats struct {
 	In          uint64  `json:"in"`
 	Out         uint64  `json:"out"`
 	Invocations uint64  `json:"invocations"`
+	Fuel        uint64  `json:"fuel,omitempty"` // units that guests spent
 	Failures    uint64  `json:"failures"`
 	DeadLetters uint64  `json:"deadLetters"`
 	Skipped     uint64  `json:"skipped"`
@@ -206,6 +207,7 @@ func (s *Stats) Add(t *Stats) {
 	s.In += t.In
 	s.Out += t.Out
 	s.Invocations += t.Invocations
+	s.Fuel += t.Fuel
 	s.Failures += t.Failures
 	s.DeadLetters += t.DeadLetters
 	s.Skipped += t.Skipped
