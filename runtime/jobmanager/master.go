@@ -304,6 +304,9 @@ func (j *master) failed(f *wire.Failed) {
 	j.state = Failing
 	if c := j.change; c != nil && !c.swap {
 		j.halt(func(ctx context.Context) error {
+			if j.change != c { // answered meanwhile: what it waits for may come yet
+				return j.restartLater(ctx)
+			}
 			if j.manifest.Version != c.version { // it was the version before, on its way out
 				j.state = Restarting
 				return j.begin(ctx)
