@@ -69,9 +69,8 @@ func (t *task) seal(barrier wire.Barrier) {
 		}
 		t.in[i].recording, t.in[i].recorded = true, nil
 		if planted.Is(planted.BarrierBehindQueuedOutput) {
-			t.out[i].queue = append(t.out[i].queue, wire.AppendBarrier(nil, uint16(t.id), uint16(i), t.attempt, barrier))
+			t.out[i].credit += t.queuedBytes
 			t.drain(&t.out[i])
-			continue
 		}
 		t.out[i].inbox.Put(wire.AppendBarrier(nil, uint16(t.id), uint16(i), t.attempt, barrier))
 	}

@@ -177,12 +177,13 @@ var (
 func (l *lane) Cookie() []byte { return nil }
 func (l *lane) Close() error   { return nil }
 
-// ask is one request to the broker: done says whether it had its effect.
-func (l *lane) ask(ctx context.Context, what string) (done bool, err error) {
+// ask is one request to the broker: done says whether it had its effect. late is what becomes of it when the process ends
+// while it is on its way.
+func (l *lane) ask(ctx context.Context, what string, late func()) (done bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	switch l.process.world.scheduler.hold(l.process, broker, fmt.Sprintf("%d/lane/%s/%s", l.process.number, l.id, what)) {
+	switch l.process.world.scheduler.holdLate(l.process, broker, fmt.Sprintf("%d/lane/%s/%s", l.process.number, l.id, what), late) {
 	case died:
 		return false, errDied
 	case refuse:
@@ -196,7 +197,7 @@ func (l *lane) ask(ctx context.Context, what string) (done bool, err error) {
 // insist asks until the broker answers.
 func (l *lane) insist(ctx context.Context, what string, effect func() error) error {
 	for {
-		done, err := l.ask(ctx, what)
+		done, err := l.ask(ctx, what, nil)
 		var failed error
 		if done {
 			l.logs.mu.Lock()
@@ -295,10 +296,11 @@ func (l *lane) publish(ctx context.Context, number uint64, outbox [][]byte) erro
 
 // transact is one transaction: written, ended, and the answer.
 func (l *lane) transact(ctx context.Context, number uint64, outbox [][]byte) error {
-	if _, err := l.ask(ctx, "write"); err != nil {
+	if _, err := l.ask(ctx, "write", nil); err != nil {
 		return err // the broker aborts what was written
 	}
-	done, err := l.ask(ctx, "end")
+	// What a fenced lane ends late comes to nothing.
+	done, err := l.ask(ctx, "end", func() { _ = l.commit(number, outbox) })
 	if done {
 		if failed := l.commit(number, outbox); failed != nil {
 			return failed
@@ -310,7 +312,7 @@ func (l *lane) transact(ctx context.Context, number uint64, outbox [][]byte) err
 	if planted.Is(planted.MarkerOutsideTheTransaction) {
 		return l.insist(ctx, "mark", func() error { l.logs.markers[l.id] = number; return nil })
 	}
-	_, err = l.ask(ctx, "told")
+	_, err = l.ask(ctx, "told", nil)
 	return err
 }
 

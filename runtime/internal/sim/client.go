@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/weir-run/weir/internal/e2e/workload"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/jobmanager"
+	"github.com/weir-run/weir/statestore/checkpoint"
 )
 
 // betweenTries is how long a client waits that was turned away.
@@ -92,6 +94,7 @@ func (w *world) idle() bool {
 		w.wish = nil
 		if err != nil {
 			w.scheduler.note("wish ended: %v", err)
+			w.outrun = errors.Is(err, checkpoint.ErrExists)
 		}
 		return true
 	default:

@@ -42,8 +42,12 @@ type mount struct {
 	process *process
 }
 
+func (m *mount) lane(step, name string) string {
+	return fmt.Sprintf("%d/disk/%s/%s", m.process.number, name, step)
+}
+
 func (m *mount) hold(step, name string) verdict {
-	return m.process.world.scheduler.hold(m.process, storage, fmt.Sprintf("%d/disk/%s/%s", m.process.number, name, step))
+	return m.process.world.scheduler.hold(m.process, storage, m.lane(step, name))
 }
 
 // Create implements checkpoint.Storage.
@@ -52,7 +56,9 @@ func (m *mount) Create(_ context.Context, name string, write func(io.Writer) err
 	if err := write(&content); err != nil {
 		return fmt.Errorf("create %s: %w", name, err)
 	}
-	said := m.hold("create", name)
+	said := m.process.world.scheduler.holdLate(m.process, storage, m.lane("create", name), func() {
+		m.disk.add(name, content.Bytes(), true)
+	})
 	switch said {
 	case died:
 		return errDied

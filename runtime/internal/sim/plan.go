@@ -47,7 +47,7 @@ func newPlan(r *rand.Rand) plan {
 		taskManagers: 1 + r.IntN(2), parallelism: 1 + r.IntN(4), groups: 8, partitions: 1 + r.IntN(4),
 		poll: 1 + r.IntN(6), gated: r.IntN(2) == 0,
 		inputs: 4 + r.IntN(maxInputs-3), calls: r.IntN(maxCalls + 1), sources: 1 + r.IntN(maxSources),
-		kills: r.IntN(4), powerOff: r.IntN(101), pauses: r.IntN(2) * r.IntN(2), deploys: r.IntN(3), blinks: r.IntN(2) * r.IntN(2), full: r.IntN(2) * r.IntN(3),
+		kills: r.IntN(4), powerOff: r.IntN(101), pauses: r.IntN(2) * r.IntN(3), deploys: r.IntN(4), blinks: r.IntN(2) * r.IntN(2), full: r.IntN(2) * r.IntN(3),
 		events: 6 + r.IntN(30), time: 10 + r.IntN(60),
 	}
 	if r.IntN(2) == 0 {

@@ -136,7 +136,7 @@ func (w *world) event(left *plan) bool {
 		{&left.inputs, w.produceInput}, // inputs come with the calls, not before or behind everything
 		{&left.calls, func() { w.request(left.calls) }},
 		{&left.kills, func() {
-			power := w.random.IntN(100) < w.plan.powerOff
+			power := w.random.IntN(100) < w.plan.powerOff && len(w.processes) == 1 // another one keeps the machine up
 			w.scheduler.note("kill, power off %v", power)
 			w.end(w.front.Load(), power)
 			w.wish = nil
@@ -192,11 +192,7 @@ func (w *world) quiet() {
 		for _, p := range older {
 			w.end(p, false)
 		}
-		// What an older one wrote to the registry its successor has not seen. In a cluster the election ends a JobManager
-		// that has lost the lead; here somebody starts it again.
-		w.end(w.front.Load(), false)
-		w.wish = nil
-		w.begin()
+		w.restart()
 	}
 	w.blind, w.faultsTill = false, 0
 	w.front.Load().blind.Store(false)
@@ -217,6 +213,15 @@ const (
 	reviveAfter = 5 * time.Second
 )
 
+// restart replaces the process. A JobManager does not see what another one, or a late write of one that is gone, has added
+// to the registry: in a cluster the election ends who has lost the lead, here somebody starts it again.
+func (w *world) restart() {
+	w.end(w.front.Load(), false)
+	w.wish, w.outrun = nil, false
+	w.scheduler.note("restart")
+	w.begin()
+}
+
 // until lets things happen until done says so; false when it takes too long, or something is found.
 func (w *world) until(done func() bool) bool {
 	deadline := time.Now().Add(calmTime)
@@ -226,6 +231,10 @@ func (w *world) until(done func() bool) bool {
 		w.look()
 		if w.violated() || time.Now().After(deadline) {
 			return false
+		}
+		if w.idle() && w.outrun {
+			w.restart()
+			continue
 		}
 		if done() {
 			return true
@@ -257,21 +266,30 @@ func (w *world) liveness(what string) {
 // settleDown brings the job to rest behind a final epoch, so that what comes twice has come.
 func (w *world) settleDown() {
 	stopped := false
-	if !w.until(w.idle) {
-		w.liveness("wishes")
-		return
+	for try := 0; try < stopTries && !stopped && !w.violated(); try++ {
+		if !w.until(w.idle) {
+			break
+		}
+		w.stop(&stopped)
+		w.until(w.idle)
 	}
+	if !stopped {
+		w.liveness("stopping")
+	}
+}
+
+// stopTries is how often somebody tries to stop the job, and starts the process again when it cannot.
+const stopTries = 3
+
+func (w *world) stop(stopped *bool) {
 	w.wishFor("stop", func(ctx context.Context, jobs *jobmanager.Manager) error {
 		view, err := jobs.Stop(ctx, jobName)
-		stopped = err == nil && view.State == jobmanager.Finished
-		if err == nil && !stopped {
+		*stopped = err == nil && view.State == jobmanager.Finished
+		if err == nil && !*stopped {
 			err = fmt.Errorf("job is %s: %s", view.State, view.Error)
 		}
 		return err
 	})
-	if !w.until(func() bool { return w.idle() }) || !stopped {
-		w.liveness("stopping")
-	}
 }
 
 // close ends what lives.

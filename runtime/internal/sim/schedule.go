@@ -43,6 +43,7 @@ type pending struct {
 	kind    kind
 	process *process // nil: of the world outside
 	happen  func(verdict)
+	late    func() // what may still happen of it when its process is gone: a request that was on its way; nil is nothing
 }
 
 // scheduler holds what may happen next, and chooses. Its goroutine is the run's own; other goroutines only add.
@@ -73,12 +74,15 @@ func (s *scheduler) add(p *pending) {
 }
 
 // hold makes an operation wait for its turn, and returns what is said to it.
-func (s *scheduler) hold(p *process, k kind, lane string) verdict {
+func (s *scheduler) hold(p *process, k kind, lane string) verdict { return s.holdLate(p, k, lane, nil) }
+
+// holdLate is hold for an operation that may happen although its process has ended.
+func (s *scheduler) holdLate(p *process, k kind, lane string, late func()) verdict {
 	if s.over.Load() || p != nil && p.dead.Load() {
 		return died
 	}
 	answer := make(chan verdict, 1)
-	s.add(&pending{lane: lane, kind: k, process: p, happen: func(v verdict) { answer <- v }})
+	s.add(&pending{lane: lane, kind: k, process: p, happen: func(v verdict) { answer <- v }, late: late})
 	return <-answer
 }
 
@@ -176,6 +180,13 @@ func (s *scheduler) sweep(gone *process, keep func(*pending) bool) {
 		}
 		for _, p := range left {
 			p.happen(died)
+			if p.late != nil && s.random.IntN(2) == 0 {
+				s.add(&pending{lane: "late/" + p.lane, kind: p.kind, happen: func(v verdict) {
+					if v != died {
+						p.late()
+					}
+				}})
+			}
 		}
 	}
 }

@@ -80,6 +80,7 @@ type world struct {
 	seqs     map[uint16]uint32
 	clients  sync.WaitGroup
 	wish     chan error // of the operator: what has come of the last one
+	outrun   bool       // it met a record of somebody else
 	deployed map[uint64]int
 
 	mu    sync.Mutex // guards what follows; a leaf
