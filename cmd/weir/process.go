@@ -70,6 +70,7 @@ func (s *shell) openProcess(ctx context.Context, set *settings, log *slog.Logger
 		if p.profile, err = listenProfile(set.PProf, log); err != nil {
 			return nil, portFailure(err, set.PProf, "--pprof")
 		}
+		log.Info("profiles are served", "address", p.profile.Addr())
 	}
 	p.control.OnShutdown(api.EndStreams)
 	return p, nil
@@ -93,7 +94,9 @@ func (p *process) run(ctx context.Context) error {
 		if p.profile != nil {
 			listeners.Go(func() error { return p.profile.Run(front) })
 		}
-		return listeners.Wait()
+		err := listeners.Wait()
+		p.telemetry.flush()
+		return err
 	})
 	return all.Wait()
 }
@@ -115,7 +118,7 @@ func (p *process) close() error {
 		errs = append(errs, p.node.Close())
 	}
 	if p.telemetry != nil {
-		errs = append(errs, p.telemetry.close())
+		p.telemetry.close()
 	}
 	return errors.Join(errs...)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -38,19 +37,22 @@ type telemetryOut struct {
 	meter   metric.Meter       // nil: nobody reads metrics
 	tracing *telemetry.Tracing // nil: nobody takes traces
 	scraped http.Handler       // of /metrics; nil: 404
+	log     *slog.Logger
+	flushes []func(context.Context) error
 	closers []func(context.Context) error
 }
 
 // openTelemetry makes what the configuration asks for. Exporters begin at once, and end with close. Beside the endpoint they
 // follow OpenTelemetry's own environment variables: headers, certificates, compression, intervals, resource attributes.
 func openTelemetry(ctx context.Context, c *Config, log *slog.Logger) (_ *telemetryOut, err error) {
-	out := &telemetryOut{}
+	out := &telemetryOut{log: log}
 	if !c.Metrics && c.OTLP == "" {
 		return out, nil
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("telemetry: %w", err), out.close())
+			err = fmt.Errorf("telemetry: %w", err)
+			out.close()
 		}
 	}()
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("telemetry is not delivered", "err", err) }))
@@ -88,7 +90,7 @@ func (out *telemetryOut) openMetrics(ctx context.Context, c *Config, about *reso
 		options = append(options, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(exporter)))
 	}
 	provider := sdkmetric.NewMeterProvider(options...)
-	out.closers = append(out.closers, provider.Shutdown)
+	out.flushes, out.closers = append(out.flushes, provider.ForceFlush), append(out.closers, provider.Shutdown)
 	out.meter = provider.Meter(scopeName, metric.WithInstrumentationVersion(releaseVersion()))
 	observeProcess(out.meter)
 	return nil
@@ -118,17 +120,21 @@ func endpoint(base, path string) string {
 	return u.JoinPath(path).String()
 }
 
+// flush sends what has been measured, while tasks still run: what they count goes with them.
+func (out *telemetryOut) flush() { out.finish(out.flushes) }
+
 // close sends what is left, and ends the exporters. It is called once.
-func (out *telemetryOut) close() error {
+func (out *telemetryOut) close() { out.finish(out.closers) }
+
+// finish warns of what a collector does not take: a process does not fail for that.
+func (out *telemetryOut) finish(steps []func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.Background(), flushLimit)
 	defer cancel()
-	var errs []error
-	for _, end := range out.closers {
-		if err := end(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("end telemetry: %w", err))
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			out.log.Warn("telemetry is not delivered", "err", err)
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // checkTelemetry validates the settings of telemetry.
