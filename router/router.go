@@ -26,7 +26,7 @@ type Position struct {
 	TopicID     [16]byte `json:"topicId"`
 	Offset      int64    `json:"offset"`        // the next record to read
 	LeaderEpoch int32    `json:"leaderEpoch"`   // of the last record read; -1 unknown
-	End         int64    `json:"end,omitempty"` // of a bounded ingress: the first offset that is not read; 0 is none
+	End         int64    `json:"end,omitempty"` // of a bounded ingress: the first offset that is not read; 0: it has none, -1: nothing is read
 }
 
 // Record is one record as a view into the fetch that brought it: valid until the next Poll.

@@ -93,6 +93,7 @@ type finder struct {
 	missing map[string]int         // rounds in a row in which a topic that is read was absent
 	warned  map[string]bool        // topics that were said to be missing
 	offsets map[partitionKey]int64 // starts resolved in this round
+	ends    map[partitionKey]int64 // of a bounded ingress, found in this round
 }
 
 // adopt takes the positions of the checkpoint that belong to this task, so that they are known before Kafka answers.
@@ -104,7 +105,10 @@ func (f *finder) adopt(i *Ingress, positions []router.Position) {
 		if p.Ingress != i.cfg.Ingress.ID || rule < 0 {
 			continue
 		}
-		f.ids[p.Topic] = p.TopicID
+		f.ids[p.Topic], i.bounds.topics[p.Topic] = p.TopicID, true
+		if i.cfg.Ingress.Bounded == nil {
+			p.End = 0 // the ingress had one once
+		}
 		if key := (partitionKey{p.Topic, p.ID}); i.owns(key) {
 			i.sources[key] = &source{start: p, rule: rule, at: mark{p.Offset, p.LeaderEpoch}, leader: -1, epoch: -1}
 			f.resume[key] = true
@@ -177,7 +181,7 @@ func (i *Ingress) round(ctx context.Context) (time.Duration, error) {
 		}
 		i.finder.ids[name] = id
 		for p := range t.leaders {
-			if key := (partitionKey{name, int32(p)}); i.owns(key) && (i.sources[key] == nil || i.finder.resume[key]) {
+			if key := (partitionKey{name, int32(p)}); i.owns(key) && (i.sources[key] == nil && !i.closed(name) || i.finder.resume[key]) {
 				found = append(found, key)
 			}
 		}
@@ -185,7 +189,10 @@ func (i *Ingress) round(ctx context.Context) (time.Duration, error) {
 	if err := i.resolve(ctx, found); err != nil {
 		return 0, err
 	}
-	i.begin(found)
+	if err := i.ends(ctx, found); err != nil {
+		return 0, err
+	}
+	i.begin(found, topics)
 	if !i.lead(topics) {
 		wait = min(wait, lookInterval)
 	}
@@ -251,7 +258,7 @@ func createTopic(ctx context.Context, adm *kadm.Client, topic string, partitions
 }
 
 // begin fetches from the partitions found, after Positions tells where from.
-func (i *Ingress) begin(found []partitionKey) {
+func (i *Ingress) begin(found []partitionKey, topics map[string]seen) {
 	i.mu.Lock()
 	for _, key := range found {
 		if i.sources[key] == nil {
@@ -262,7 +269,9 @@ func (i *Ingress) begin(found []partitionKey) {
 			i.sources[key] = &source{start: start, rule: i.rules.match(key.topic), at: mark{start.Offset, -1}, leader: -1, epoch: -1}
 		}
 		delete(i.finder.resume, key)
+		i.bind(i.sources[key])
 	}
+	i.know(topics)
 	// A topic that is wanted by name and does not exist yet has no start to be resolved: it will begin at 0.
 	i.settled, i.finder.started, i.finder.offsets = true, true, nil
 	i.mu.Unlock()

@@ -127,7 +127,7 @@ func (f *fetcher) choose(cancel context.CancelFunc, now time.Time) round {
 	defer f.in.mu.Unlock()
 	for n := range f.sources {
 		src := f.sources[(n+f.turn)%len(f.sources)]
-		if src.busy {
+		if src.busy || src.at.offset >= src.limit() {
 			continue
 		}
 		if left := src.until.Sub(now); left > 0 {
@@ -326,6 +326,9 @@ func (f *fetcher) read(ctx context.Context, resp *kmsg.FetchResponse, asked []as
 		}
 	}
 	f.full = bytes >= fullBytes
+	if bytes == 0 {
+		d.close(resp, asked)
+	}
 	for n := range asked { // a fetch that was full before it came to a partition leaves it out, or half of a batch in it
 		if a := &asked[n]; len(d.parts) == 0 && !a.failed && (bytes > 0 || !a.answered) {
 			f.stumble(a, errHalf)

@@ -130,21 +130,25 @@ func TestReadingSurvivesWhatHeals(t *testing.T) {
 }
 
 func TestReadingFollowsLeadersThatMove(t *testing.T) {
-	c, k := fake(t, kfake.NumBrokers(3))
-	const partitions, step = 6, 60
-	k.Create(t, "moving", partitions)
-	in := open(t, k, "moving")
-	_, done := run(t, in)
-	s := &sequence{partitions, map[int32]int{}}
-	for n := range 20 {
-		k.Write(t, "moving", values(n*step, n*step+step/2, partitions)...)
-		for p := range int32(partitions) {
-			if err := c.MoveTopicPartition("moving", p, int32(n+int(p))%3); err != nil {
-				t.Fatal(err)
+	for version, opts := range map[string][]kfake.Opt{"BrokersTellTheLeader": nil, "MetadataTellsTheLeader": {kfake.MaxVersions(kversion.V2_6_0())}} {
+		t.Run(version, func(t *testing.T) {
+			c, k := fake(t, append(opts, kfake.NumBrokers(3))...)
+			const partitions, step = 6, 60
+			k.Create(t, "moving", partitions)
+			in := open(t, k, "moving")
+			_, done := run(t, in)
+			s := &sequence{partitions, map[int32]int{}}
+			for n := range 10 {
+				k.Write(t, "moving", values(n*step, n*step+step/2, partitions)...)
+				for p := range int32(partitions) {
+					if err := c.MoveTopicPartition("moving", p, int32(n+int(p))%3); err != nil {
+						t.Fatal(err)
+					}
+				}
+				k.Write(t, "moving", values(n*step+step/2, (n+1)*step, partitions)...)
+				s.collect(t, in, done, step)
 			}
-		}
-		k.Write(t, "moving", values(n*step+step/2, (n+1)*step, partitions)...)
-		s.collect(t, in, done, step)
+		})
 	}
 }
 

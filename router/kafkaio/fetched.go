@@ -24,6 +24,7 @@ type portion struct {
 type held struct {
 	batchView
 	from int64 // offsets before it have been read before
+	to   int64 // offsets from it on are not read
 	end  mark  // where the next batch begins: what is hidden in between is moved past
 }
 
@@ -52,7 +53,8 @@ func (d *delivery) add(src *source, p *kmsg.FetchResponseTopicPartition) error {
 	if p.LastStableOffset >= 0 {
 		part.highWater = p.LastStableOffset
 	}
-	for b := p.RecordBatches; len(b) > 0; {
+	limit := src.limit()
+	for b := p.RecordBatches; len(b) > 0 && part.end.offset < limit; {
 		var v batchView
 		n, err := parseBatch(b, &v)
 		if err != nil {
@@ -67,20 +69,38 @@ func (d *delivery) add(src *source, p *kmsg.FetchResponseTopicPartition) error {
 			continue // a broker may begin before the offset that was asked for
 		}
 		from := part.end.offset
-		part.end = mark{v.next, v.epoch}
-		if hide {
+		part.end = mark{min(v.next, limit), v.epoch}
+		if hide = hide || v.base >= limit; hide {
 			if len(d.batches) > part.first {
 				d.batches[len(d.batches)-1].end = part.end
 				continue
 			}
 			v.count, v.records, v.attributes = 0, nil, 0
 		}
-		d.batches = append(d.batches, held{v, from, part.end})
+		d.batches = append(d.batches, held{v, from, limit, part.end})
 	}
 	if len(d.batches) > part.first {
 		d.parts = append(d.parts, part)
 	}
 	return nil
+}
+
+// close moves partitions to their end of which the broker has nothing up to there, because it was compacted away. That is
+// known from an answer without a single batch only: a full one leaves partitions out.
+func (d *delivery) close(resp *kmsg.FetchResponse, asked []ask) {
+	last := 0
+	for t := range resp.Topics {
+		for n := range resp.Topics[t].Partitions {
+			p := &resp.Topics[t].Partitions[n]
+			if last = find(asked, last, &resp.Topics[t], p.Partition); p.ErrorCode != 0 || p.LastStableOffset < asked[last].src.limit() {
+				continue
+			}
+			src := asked[last].src
+			end := mark{src.limit(), src.at.epoch}
+			d.parts = append(d.parts, portion{src: src, first: len(d.batches), end: end, highWater: p.LastStableOffset})
+			d.batches = append(d.batches, held{from: src.at.offset, to: end.offset, end: end})
+		}
+	}
 }
 
 // seal is called when no partition follows.

@@ -57,6 +57,7 @@ type Ingress struct {
 	fetchers map[int32]*fetcher // by broker
 	queue    []*delivery        // fetched and not yet taken: at most one of each fetcher
 	settled  bool
+	bounds   bounds
 	offsets  map[partitionKey]router.Position // committed, not yet told to the group
 }
 
@@ -77,6 +78,7 @@ func OpenIngress(cfg IngressConfig) (*Ingress, error) {
 		cfg: cfg, rules: rules, watch: newWatch(cfg.Log),
 		ready: make(chan struct{}, 1), look: make(chan struct{}, 1), dirty: make(chan struct{}, 1), failed: make(chan error, 1),
 		sources: map[partitionKey]*source{}, fetchers: map[int32]*fetcher{}, offsets: map[partitionKey]router.Position{},
+		bounds: bounds{topics: map[string]bool{}},
 		reader: reader{maxBytes: cfg.Ingress.Invalid.MaxBytes, plain: &room{}, names: map[string]string{}},
 	}
 	i.finder.started = cfg.Started

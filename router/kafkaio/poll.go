@@ -53,6 +53,9 @@ func (i *Ingress) Poll(limit int) *router.Fetch {
 	next.Offset, next.LeaderEpoch = end.offset, end.epoch
 	r.fetch = router.Fetch{Partition: next.Partition, Topic: part.src.rule, Records: r.records, Next: next, HighWater: part.highWater}
 	if r.batch == len(part.batches) {
+		if part.end.offset >= part.src.limit() {
+			i.finish()
+		}
 		if r.part, r.batch = r.part+1, 0; r.part == len(r.work.parts) {
 			i.giveBack()
 		}
@@ -146,7 +149,7 @@ func (r *reader) fill(b *held, limit int) (mark, error) {
 		if err != nil {
 			return mark{}, err
 		}
-		if record.Offset < b.from {
+		if record.Offset < b.from || record.Offset >= b.to {
 			r.records = r.records[:n]
 			continue
 		}

@@ -144,9 +144,6 @@ func listedKeys(l kadm.ListedOffsets) map[partitionKey]bool {
 	return m
 }
 
-// Done implements router.Ingress: what has no end is never done.
-func (i *Ingress) Done() bool { return false }
-
 // Committed implements router.Ingress.
 func (i *Ingress) Committed(positions []router.Position) {
 	if i.cfg.Ingress.Group == "" {
