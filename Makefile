@@ -8,6 +8,7 @@ FUZZTIME    ?= 20s
 FROM        ?= 1
 SEEDS       ?= 5000
 SEED        ?=
+WORKLOAD    ?= 0
 E2EFLAGS    ?=
 BENCHFLAGS  ?=
 RACETIMEOUT ?= 10m
@@ -61,7 +62,7 @@ fuzz: ## each fuzz target for FUZZTIME=20s
 
 .PHONY: sim
 sim: ## SEEDS=5000 simulated runs with crashes, faults and planted bugs; SEED=n replays one
-	@FROM=$(FROM) SEEDS=$(SEEDS) SEED=$(SEED) sh tools/sim.sh
+	@FROM=$(FROM) SEEDS=$(SEEDS) SEED=$(SEED) WORKLOAD=$(WORKLOAD) sh tools/sim.sh
 
 .PHONY: bench
 bench: build ## system scenarios: writes bench/results.json and docs/benchmarks.md

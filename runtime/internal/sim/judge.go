@@ -82,7 +82,7 @@ func (w *world) finalState(h *history.History) error {
 // result sums a run up.
 func (w *world) result(seed uint64) *Result {
 	r := &Result{
-		Seed: seed, Plan: w.plan.String(), Steps: w.scheduler.steps, Trace: w.scheduler.trace.Sum64(), Last: w.last,
+		Seed: seed, Workload: w.options.Workload, Plan: w.plan.String(), Steps: w.scheduler.steps, Trace: w.scheduler.trace.Sum64(), Last: w.last,
 		Epochs: w.epochs, Folds: w.folds, Stale: w.lateFrames,
 	}
 	w.mu.Lock()

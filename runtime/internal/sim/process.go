@@ -185,7 +185,7 @@ func (w *world) end(p *process, power bool) {
 	w.scheduler.settle()
 	p.dead.Store(true)
 	p.kill()
-	w.scheduler.sweep(p, func(q *pending) bool { return q.kind == frame })
+	w.scheduler.sweep(p, power)
 	p.done.Wait()
 	p.drain()
 	if power {

@@ -18,6 +18,11 @@ func Run(seed uint64, options Options) *Result {
 		options: options, random: random, plan: newPlan(random), scheduler: newScheduler(random), started: time.Now(),
 		seqs: map[uint16]uint32{}, deployed: map[uint64]int{},
 	}
+	w.drawn = random
+	if options.Workload != 0 {
+		w.drawn = rand.New(rand.NewPCG(options.Workload, 0x494e))
+		w.plan.inputs, w.plan.sources, w.plan.calls = 1+w.drawn.IntN(maxInputs), 1+w.drawn.IntN(maxSources), 0
+	}
 	w.scheduler.weights, w.scheduler.say = w.plan.weights, w.say
 	w.byPart = make([][]history.Input, w.plan.partitions)
 	w.logs = newLogs(w.plan.partitions, workload.Inputs, workload.Effects, workload.Acks, "dead")

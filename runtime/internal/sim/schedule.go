@@ -152,14 +152,15 @@ func (s *scheduler) weight(p *pending) int {
 	return s.weights[p.kind] * behind
 }
 
-// sweep ends what a process that is gone has left waiting; keep says what stays.
-func (s *scheduler) sweep(gone *process, keep func(*pending) bool) {
+// sweep ends what a process that is gone has left waiting, but for frames, which are on their way. A broker may still carry
+// out what it was asked for; a disk may too, unless its machine has lost power with the process.
+func (s *scheduler) sweep(gone *process, power bool) {
 	for s.settle(); ; s.settle() {
 		var left []*pending
 		for _, name := range slices.Clone(s.names) {
 			var kept []*pending
 			for _, p := range s.lanes[name] {
-				if p.process != gone || keep(p) {
+				if p.process != gone || p.kind == frame {
 					kept = append(kept, p)
 				} else {
 					left = append(left, p)
@@ -180,7 +181,7 @@ func (s *scheduler) sweep(gone *process, keep func(*pending) bool) {
 		}
 		for _, p := range left {
 			p.happen(died)
-			if p.late != nil && s.random.IntN(2) == 0 {
+			if p.late != nil && !(power && p.kind == storage) && s.random.IntN(2) == 0 {
 				s.add(&pending{lane: "late/" + p.lane, kind: p.kind, happen: func(v verdict) {
 					if v != died {
 						p.late()

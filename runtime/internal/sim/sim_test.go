@@ -14,12 +14,17 @@ import (
 )
 
 var (
-	seedFlag   = flag.Uint64("seed", 0, "replay this seed, with every step told")
-	fromFlag   = flag.Uint64("from", 1, "first seed")
-	seedsFlag  = flag.Uint64("seeds", 200, "how many seeds")
-	shardFlag  = flag.Uint64("shard", 0, "which part of the seeds is run here")
-	shardsFlag = flag.Uint64("shards", 1, "in how many parts the seeds are run")
+	seedFlag     = flag.Uint64("seed", 0, "replay this seed, with every step told")
+	workloadFlag = flag.Uint64("workload", 0, "with seed: the inputs are those of this workload")
+	fromFlag     = flag.Uint64("from", 1, "first seed")
+	seedsFlag    = flag.Uint64("seeds", 200, "how many seeds")
+	inputsFlag   = flag.Uint64("inputs", 5, "how many inputs are each run in several ways")
+	shardFlag    = flag.Uint64("shard", 0, "which part of the seeds is run here")
+	shardsFlag   = flag.Uint64("shards", 1, "in how many parts the seeds are run")
 )
+
+// variantsPerInput is in how many ways each input is run: parallelism, intervals, batches, faults.
+const variantsPerInput = 10
 
 // TestMain runs goroutines one at a time: what is left of Go's own schedule between two steps is then as good as fixed.
 func TestMain(m *testing.M) {
@@ -47,18 +52,23 @@ func simulate(t *testing.T, seed uint64, options sim.Options) (result *sim.Resul
 }
 
 // replay is the command that makes the same run again.
-func replay(seed uint64) string { return fmt.Sprintf("make sim SEED=%d", seed) }
+func replay(r *sim.Result) string {
+	if r.Workload != 0 {
+		return fmt.Sprintf("make sim SEED=%d WORKLOAD=%d", r.Seed, r.Workload)
+	}
+	return fmt.Sprintf("make sim SEED=%d", r.Seed)
+}
 
 func report(t *testing.T, r *sim.Result) {
 	t.Helper()
-	t.Errorf("seed %d, check %q: %s\n%s\n\t%s\nreplay with: %s", r.Seed, r.Check, r.Violation, r.Plan, strings.Join(r.Last, "\n\t"), replay(r.Seed))
+	t.Errorf("seed %d, check %q: %s\n%s\n\t%s\nreplay with: %s", r.Seed, r.Check, r.Violation, r.Plan, strings.Join(r.Last, "\n\t"), replay(r))
 }
 
 func TestSeed(t *testing.T) {
 	if *seedFlag == 0 {
 		return // others run the seeds
 	}
-	if r := simulate(t, *seedFlag, sim.Options{Log: t.Output()}); !r.Good() {
+	if r := simulate(t, *seedFlag, sim.Options{Log: t.Output(), Workload: *workloadFlag}); !r.Good() {
 		report(t, r)
 	}
 }
@@ -77,6 +87,25 @@ func TestNothingIsLostOrDoubledWhateverHappens(t *testing.T) {
 		steps, epochs, folds, stale = steps+r.Steps, epochs+r.Epochs, folds+r.Folds, stale+r.Stale
 	}
 	t.Logf("%d seeds, %d steps, %d epochs, %d folds, %d late frames", runs, steps, epochs, folds, stale)
+}
+
+func TestTheSameInputsGiveTheSameStateAndOutputHoweverTheyAreRun(t *testing.T) {
+	for input := uint64(1); input <= *inputsFlag; input++ {
+		var first *sim.Result
+		for seed := range uint64(variantsPerInput) {
+			r := simulate(t, input<<16+seed, sim.Options{Workload: input})
+			if !r.Good() {
+				report(t, r)
+				continue
+			}
+			if first == nil {
+				first = r
+			}
+			if r.State != first.State || r.Output != first.Output {
+				t.Errorf("inputs %d: state %x, output %x\n%s\nand state %x, output %x\n%s", input, first.State, first.Output, first.Plan, r.State, r.Output, r.Plan)
+			}
+		}
+	}
 }
 
 func TestARunReplaysExactlyFromItsSeed(t *testing.T) {

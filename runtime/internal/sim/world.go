@@ -32,11 +32,14 @@ const (
 // Options of a run.
 type Options struct {
 	Log io.Writer // every step and the roles' own log; nil is silent
+	// Workload, when it is not 0, draws the inputs, so that runs of several seeds get the same ones; there are no calls then.
+	Workload uint64
 }
 
 // Result is what became of a run.
 type Result struct {
 	Seed      uint64
+	Workload  uint64
 	Plan      string
 	Steps     int
 	Trace     uint64 // of every step: equal for two runs that went alike
@@ -58,6 +61,7 @@ func (r *Result) Good() bool { return r.Check == "" }
 type world struct {
 	options   Options
 	random    *rand.Rand
+	drawn     *rand.Rand // of the inputs
 	plan      plan
 	scheduler *scheduler
 	disk      *disk
@@ -159,10 +163,10 @@ func (w *world) noteDeploy(p *process, d *wire.Deploy) {
 
 // produceInput writes the next input.
 func (w *world) produceInput() {
-	source := uint16(w.random.IntN(w.plan.sources))
+	source := uint16(w.drawn.IntN(w.plan.sources))
 	w.seqs[source]++
 	in := history.Input{Source: source, Input: workload.Input{
-		Seq: w.seqs[source], Fanout: uint8(w.random.IntN(workload.MaxFanout + 1)), Hops: uint8(w.random.IntN(workload.MaxHops + 1)),
+		Seq: w.seqs[source], Fanout: uint8(w.drawn.IntN(workload.MaxFanout + 1)), Hops: uint8(w.drawn.IntN(workload.MaxHops + 1)),
 	}}
 	partition := w.logs.produce(workload.Inputs, workload.SourceKey(source), string(in.Input.Append(nil)))
 	w.inputs = append(w.inputs, in)
