@@ -219,3 +219,14 @@ func TestBrokersWithoutTopicIDsAreRead(t *testing.T) {
 	_, done := run(t, in)
 	(&sequence{3, map[int32]int{}}).collect(t, in, done, 90)
 }
+
+func TestPositionsWithoutTopicIDAreReadByName(t *testing.T) {
+	_, k := fake(t)
+	k.Create(t, "in", 1)
+	k.Write(t, "in", values(0, 9, 1)...)
+	at := position(t, k, "in", 4)
+	at.TopicID = [16]byte{} // of a checkpoint that was made with an older broker
+	in := open(t, k, "in", at)
+	_, done := run(t, in)
+	(&sequence{1, map[int32]int{0: 4}}).collect(t, in, done, 5)
+}
