@@ -2,32 +2,30 @@ package abi
 
 import "unsafe"
 
-// Cursor is a Reader for modules, where a call costs more than the work in most of these methods: few calls, headers read
-// at fixed offsets, parts cut out only when asked for. Per group the order of calls is Next, NextState once for each of
-// States, and NextMessage at most once for each of Messages. It keeps places in the batch, not slices of it: a pointer stored
-// on the heap passes the collector's barrier, which makes a module jump.
+// Cursor walks a batch in place: headers are read at fixed offsets, parts cut out only when asked for. Per group the order of
+// calls is Next, then NextState once for each of States, then NextMessage at most once for each of Messages.
 type Cursor struct {
 	base     unsafe.Pointer // of the batch
 	size     int
 	groups   int // not yet visited
 	next     int // where the next group starts
-	group    int // where the group at hand starts
 	at       int // within the group; above next when a state was damaged
-	key      int // its length
 	function int
 	states   int
 	messages int // of the group, not yet read
 	body     int // where the message at hand starts
-	value    int // its length
+	key      string
+	value    []byte
 	err      *Error
 
-	now  int64
-	seed uint64
+	now   int64
+	seed  uint64
+	epoch uint64 // what sets the turns of this batch apart from those of earlier ones
 }
 
 // Open starts on a batch. The error is an *Error, whose method Version tells a batch of another version from a damaged one.
 func (r *Cursor) Open(in []byte) error {
-	*r = Cursor{}
+	*r = Cursor{epoch: r.epoch + uint64(r.size)}
 	if len(in) < batchHeader {
 		return &Error{false, faultShort, 0}
 	}
@@ -69,10 +67,31 @@ func (r *Cursor) fail(what string, at int) bool {
 }
 
 // Next goes to the next group, wherever in the last one the reader stands.
-func (r *Cursor) Next() bool { return nextGroup(r) }
+func (r *Cursor) Next() bool {
+	at := r.next
+	if r.groups == 0 || r.messages == 0 && r.at != at || r.size-at < groupHeader {
+		return r.end()
+	}
+	p := unsafe.Add(r.base, at)
+	head, middle := load64(p, 0), load64(p, 8)
+	n, key := head&0xFFFFFFFF, middle&0xFFFFFFFF
+	body := groupHeader + (key+7)&^7 + (load64(p, 16)&0xFFFFFFFF+7)&^7
+	switch {
+	case n > uint64(r.size-at) || n%8 != 0:
+		return r.fail(faultShort, at)
+	case body > n:
+		return r.fail(faultLength, at+8)
+	}
+	r.groups--
+	r.at, r.next = at+int(body), at+int(n)
+	k := r.Bytes(at+groupHeader, int(key))
+	r.key = unsafe.String(unsafe.SliceData(k), len(k))
+	r.function, r.states, r.messages = int(head>>32&0xFFFF), int(head>>48), int(middle>>32)
+	return true
+}
 
-// noGroup is nextGroup at the end, or where it cannot go on.
-func noGroup(r *Cursor) bool {
+// end says why there is no further group.
+func (r *Cursor) end() bool {
 	switch {
 	case r.err != nil:
 	case r.messages == 0 && r.at > r.next:
@@ -87,21 +106,8 @@ func noGroup(r *Cursor) bool {
 	return false
 }
 
-// damagedGroup is nextGroup where the header is wrong.
-func damagedGroup(r *Cursor) bool {
-	if n := int64(uint32(load64(r.base, r.next))); n > int64(r.size-r.next) || n%8 != 0 {
-		return r.fail(faultShort, r.next)
-	}
-	return r.fail(faultLength, r.next+8)
-}
-
 // Key is the key of the group at hand.
-func (r *Cursor) Key() []byte { return r.Bytes(r.group+groupHeader, r.key) }
-
-// KeyText is Key as a string.
-func (r *Cursor) KeyText() string {
-	return unsafe.String((*byte)(unsafe.Add(r.base, r.group+groupHeader)), r.key)
-}
+func (r *Cursor) Key() string { return r.key }
 
 // Function is the group's function, as its index in the description.
 func (r *Cursor) Function() int { return r.function }
@@ -129,15 +135,8 @@ func (r *Cursor) NextState() (at, size int, present bool) {
 	return at, int(uint32(head)), head>>32 != 0
 }
 
-// NextWord is NextState for a state of 8 bytes, as a number; it stays where it is when the next state is another.
-func (r *Cursor) NextWord() (n int64, ok bool) {
-	at := r.at
-	if r.next-at < stateHeader+8 || load64(r.base, at) != 1<<32|8 {
-		return 0, false
-	}
-	r.at = at + stateHeader + 8
-	return int64(load64(r.base, at+stateHeader)), true
-}
+// Word is the 8 bytes of a state that NextState found at a place, as a number.
+func (r *Cursor) Word(at int) int64 { return int64(load64(r.base, at)) }
 
 // Bytes is what NextState found at a place: a view.
 func (r *Cursor) Bytes(at, size int) []byte {
@@ -148,26 +147,31 @@ func (r *Cursor) Bytes(at, size int) []byte {
 }
 
 // NextMessage goes to the group's next message; false after the last.
-func (r *Cursor) NextMessage() bool { return nextMessage(r) }
-
-// noMessage is nextMessage after the last message, or where there is no room for one.
-func noMessage(r *Cursor) bool {
+func (r *Cursor) NextMessage() bool {
+	at, left := r.at, r.next-r.at
 	if r.messages == 0 {
 		return false
 	}
-	return r.fail(faultShort, r.next)
-}
-
-// damagedMessage is nextMessage where the header is wrong.
-func damagedMessage(r *Cursor) bool {
-	if int64(uint32(load64(r.base, r.at))) > int64(r.next-r.at) {
-		return r.fail(faultShort, r.at)
+	if left < messageHeader {
+		return r.fail(faultShort, r.next)
 	}
-	return r.fail(faultLength, r.at)
+	p := unsafe.Add(r.base, at)
+	head, lengths, rest := load64(p, 0), load64(p, 24), load64(p, 32)
+	n, value := head&0xFFFFFFFF, lengths&0xFFFFFFFF
+	parts := messageHeader + value + head>>48 + lengths>>32&0xFFFF + rest&0xFFFFFFFF + rest>>32
+	switch {
+	case n > uint64(left):
+		return r.fail(faultShort, at)
+	case n != (parts+7)&^7:
+		return r.fail(faultLength, at)
+	}
+	r.messages--
+	r.body, r.at, r.value = at, at+int(n), r.Bytes(at+messageHeader, int(value))
+	return true
 }
 
 // Value is the value of the message at hand.
-func (r *Cursor) Value() []byte { return r.Bytes(r.body+messageHeader, r.value) }
+func (r *Cursor) Value() []byte { return r.value }
 
 // typ is the length of the message's type.
 func (r *Cursor) typ() int { return int(load64(r.base, r.body) >> 48) }
@@ -185,11 +189,11 @@ func (r *Cursor) Time() int64 { return int64(load64(r.base, r.body+8)) }
 func (r *Cursor) ID() uint64 { return load64(r.base, r.body+16) }
 
 // Type is the value type name, or empty.
-func (r *Cursor) Type() []byte { return r.Bytes(r.body+messageHeader+r.value, r.typ()) }
+func (r *Cursor) Type() []byte { return r.Bytes(r.body+messageHeader+len(r.value), r.typ()) }
 
 // Sender is the address of the function that sent the message; empty when none did.
 func (r *Cursor) Sender() (function, key []byte) {
-	at, n := r.body+messageHeader+r.value+r.typ(), int(load64(r.base, r.body+24)>>32&0xFFFF)
+	at, n := r.body+messageHeader+len(r.value)+r.typ(), int(load64(r.base, r.body+24)>>32&0xFFFF)
 	return r.Bytes(at, n), r.Bytes(at+n, int(uint32(load64(r.base, r.body+32))))
 }
 
@@ -197,5 +201,5 @@ func (r *Cursor) Sender() (function, key []byte) {
 func (r *Cursor) Ext() []byte {
 	lengths := load64(r.base, r.body+32)
 	sender := int(load64(r.base, r.body+24)>>32&0xFFFF) + int(uint32(lengths))
-	return r.Bytes(r.body+messageHeader+r.value+r.typ()+sender, int(lengths>>32))
+	return r.Bytes(r.body+messageHeader+len(r.value)+r.typ()+sender, int(lengths>>32))
 }

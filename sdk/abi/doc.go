@@ -2,7 +2,7 @@
 // their effects come out.
 //
 // It hides every offset and padding rule behind two halves: the host encodes a Batch and decodes a Result,
-// the guest reads a batch with a Reader and writes a result with a Writer. Its invariant: what one half writes the other reads back
+// the guest reads a batch with a Reader and writes a result with a Writer, or does both with a Pass. Its invariant: what one half writes the other reads back
 // equal, and no bytes whatever make a decoder panic, read outside its input, or loop. Buffers belong to who fills them:
 // decoders hand out views, valid as long as the bytes they were opened on. It imports the standard library only, does no
 // I/O, and is not the vocabulary of the platform (package functions), whose tags it repeats.

@@ -6,10 +6,10 @@ package abi
 func put(w *Writer, op PutOp, target, key string, value *byte, size int)
 
 //go:noescape
-func turn(w *Writer)
+func group(p *Pass) int
 
 //go:noescape
-func nextGroup(r *Cursor) bool
+func message(p *Pass) bool
 
 //go:noescape
-func nextMessage(r *Cursor) bool
+func lastMessage(p *Pass) bool

@@ -88,8 +88,8 @@ func (w *Writer) PutTombstone(op PutOp, target, key string) {
 	w.putOdd(op, target, key, nil, true)
 }
 
-// putOdd is put when something is odd about the message or the op.
-func putOdd(w *Writer, op PutOp, target, key string, value *byte, size int) {
+// putInGo is put, in a module only for an op about which something is odd.
+func putInGo(w *Writer, op PutOp, target, key string, value *byte, size int) {
 	w.putOdd(op, target, key, view(unsafe.Pointer(value), size), false)
 }
 

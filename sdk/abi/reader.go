@@ -21,7 +21,7 @@ func (r *Reader) Next() bool {
 	if !r.Cursor.Next() {
 		return false
 	}
-	r.Key, r.values = r.Cursor.Key(), r.values[:0]
+	r.Key, r.values = bytesOf(r.Cursor.Key()), r.values[:0]
 	for range r.States() {
 		at, size, present := r.NextState()
 		r.values = append(r.values, extent{at, size, present})

@@ -92,10 +92,7 @@ func (w *Writer) reserve(n int) []byte {
 }
 
 // Group opens the result of the batch's next group.
-func (w *Writer) Group() { turn(w) }
-
-// turnOdd is turn at the first group, or when the result is full.
-func turnOdd(w *Writer) {
+func (w *Writer) Group() {
 	if w.group != 0 && w.odd == 0 {
 		w.close()
 	}
@@ -103,10 +100,6 @@ func turnOdd(w *Writer) {
 		w.odd |= oddFull | oddStuck
 		return
 	}
-	w.open()
-}
-
-func (w *Writer) open() {
 	w.group = w.at
 	w.at += groupResult
 	w.mark = w.at
@@ -125,26 +118,20 @@ func (w *Writer) close() {
 
 // Commit ends a message that succeeded.
 func (w *Writer) Commit() {
-	if !w.Take() {
-		w.done++
-		w.odd |= oddStuck
-	}
-}
-
-// Take is Commit of a message that is not odd; ok is false for one that is.
-func (w *Writer) Take() (ok bool) {
-	if w.odd != 0 {
-		return false
-	}
 	w.done++
 	w.mark = w.at
-	return true
+	if w.odd != 0 {
+		w.odd |= oddStuck
+	}
 }
 
 // Fail ends a message that failed: its ops are dropped. It is the last message of its group. code is not 0.
 func (w *Writer) Fail(code uint16, text string) {
 	if w.odd&oddStuck != 0 {
 		return
+	}
+	for w.mark < w.at && int(le.Uint32(w.out[w.mark+8:])) < w.done { // a Pass leaves the mark behind
+		w.mark += int(le.Uint32(w.out[w.mark:]))
 	}
 	for at := w.mark; at < w.at; at += int(le.Uint32(w.out[at:])) {
 		w.ops--
@@ -178,15 +165,11 @@ func (w *Writer) State(index int, value []byte, del bool) {
 
 // StateInt is State with an int64 in 8 bytes.
 func (w *Writer) StateInt(index int, n int64) {
-	if writeHeader+8 > w.size-w.at {
-		w.odd |= oddFull
-		return
+	if b := w.reserve(writeHeader + 8); b != nil {
+		w.writes++
+		le.PutUint64(b, uint64(index)|8<<32)
+		le.PutUint64(b[8:], uint64(n))
 	}
-	p := unsafe.Add(w.base, w.at)
-	store64(p, 0, uint64(index)|8<<32)
-	store64(p, 8, uint64(n))
-	w.at += writeHeader + 8
-	w.writes++
 }
 
 // Finish ends the result and returns its length in bytes, or GuestFull.

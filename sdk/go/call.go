@@ -15,19 +15,15 @@ import (
 // Call is one invocation: who is called, with which message, and the effects it asks for. It is valid until the handler
 // returns.
 type Call struct {
-	reader   abi.Cursor
-	writer   abi.Writer
+	pass     abi.Pass
 	slots    []slot // one per declared state, from 1
-	dirty    uint64 // bits of the states that the running invocation touched
-	wrote    uint64 // and of those that invocations of the group changed
-	index    int    // of function
+	replied  uint64 // turn that replied last
+	seeded   uint64 // turn that used rand last
 	function *function
-	raw      func(*Call, []byte) error // that of function
-	call     func(*Call) error         // that of function
-	states   []int                     // indices in slots of its states, in the order of the ABI
-	replied  bool
-	seeded   bool
-	err      error // of an effect that the running invocation could not take
+	handle   func(*Call, []byte) error // that of function
+	states   []int                     // indices in slots of function's states, in the order of the ABI
+	cells    []*abi.Cell               // of those slots
+	err      error                     // of an effect that the running invocation could not take
 	log      func(level int32, line string)
 	pcg      *rand.PCG
 	rand     *rand.Rand
@@ -51,16 +47,16 @@ var errReplied = errors.New("the invocation has replied already")
 func (c *Call) Function() string { return c.function.name }
 
 // Key is the key of the called address: a view, valid until the handler returns.
-func (c *Call) Key() string { return c.reader.KeyText() }
+func (c *Call) Key() string { return c.pass.Key() }
 
 // KeyBytes is Key as bytes; they are read-only.
-func (c *Call) KeyBytes() []byte { return c.reader.Key() }
+func (c *Call) KeyBytes() []byte { return bytesOf(c.pass.Key()) }
 
 // Now is the platform's time when the batch was made: the same on a replay.
-func (c *Call) Now() time.Time { return time.UnixMilli(c.reader.Now()) }
+func (c *Call) Now() time.Time { return time.UnixMilli(c.pass.Now()) }
 
 // EventTime is the time of the record or request from which the message comes.
-func (c *Call) EventTime() time.Time { return time.UnixMilli(c.reader.Time()) }
+func (c *Call) EventTime() time.Time { return time.UnixMilli(c.pass.Time()) }
 
 // Rand is a source of random numbers which are the same on a replay. It is valid until the handler returns.
 func (c *Call) Rand() *rand.Rand {
@@ -68,27 +64,27 @@ func (c *Call) Rand() *rand.Rand {
 		c.pcg = rand.NewPCG(0, 0)
 		c.rand = rand.New(c.pcg)
 	}
-	if !c.seeded {
-		c.pcg.Seed(c.reader.Seed(), c.reader.ID())
-		c.seeded = true
+	if c.seeded != c.pass.Turn() {
+		c.pcg.Seed(c.pass.Seed(), c.pass.ID())
+		c.seeded = c.pass.Turn()
 	}
 	return c.rand
 }
 
 // Origin says where the message came from.
-func (c *Call) Origin() Origin { return Origin(c.reader.Kind()) }
+func (c *Call) Origin() Origin { return Origin(c.pass.Kind()) }
 
 // Sender is the function that sent the message, as views; ok is false when none did.
 func (c *Call) Sender() (from Address, ok bool) {
-	function, key := c.reader.Sender()
+	function, key := c.pass.Sender()
 	return Address{view(function), view(key)}, len(function) > 0
 }
 
 // Type is the value type that the message names, such as io.statefun.types/long, or empty: a view.
-func (c *Call) Type() string { return view(c.reader.Type()) }
+func (c *Call) Type() string { return view(c.pass.Type()) }
 
 // Value is the message's value in bytes, whatever the handler takes: a view.
-func (c *Call) Value() []byte { return c.reader.Value() }
+func (c *Call) Value() []byte { return c.pass.Value() }
 
 // Header is the first header of that name, as a view.
 func (c *Call) Header(name string) (value []byte, ok bool) {
@@ -103,7 +99,7 @@ func (c *Call) Header(name string) (value []byte, ok bool) {
 // Headers walks the message's headers in order, as views.
 func (c *Call) Headers() iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
-		rest := c.reader.Ext()
+		rest := c.pass.Ext()
 		for {
 			tag, v, after, ok := abi.NextExt(rest)
 			if !ok {
@@ -122,23 +118,23 @@ func (c *Call) Headers() iter.Seq2[string, []byte] {
 // Send sends a number to the function of that type at key. A message sent is delivered once the invocation has succeeded;
 // messages from one address to another keep their order.
 func (c *Call) Send(function, key string, n int64) {
-	c.writer.PutInt(abi.PutSend, function, key, n)
+	c.pass.PutInt(abi.PutSend, function, key, n)
 }
 
 // SendString is Send with text.
 func (c *Call) SendString(function, key, s string) {
-	c.writer.PutText(abi.PutSend, function, key, s)
+	c.pass.PutText(abi.PutSend, function, key, s)
 }
 
 // SendBytes is Send with bytes, which it copies.
 func (c *Call) SendBytes(function, key string, value []byte) {
-	c.writer.Put(abi.PutSend, function, key, value)
+	c.pass.Put(abi.PutSend, function, key, value)
 }
 
 // SendJSON is Send with v as JSON. A v that JSON cannot hold fails the invocation.
 func (c *Call) SendJSON(function, key string, v any) {
 	if text, ok := c.json(v); ok {
-		c.writer.Put(abi.PutSend, function, key, text)
+		c.pass.Put(abi.PutSend, function, key, text)
 	}
 }
 
@@ -148,17 +144,17 @@ func (c *Call) SendTyped(function, key, valueType string, value []byte) {
 		c.fail(errTooLong)
 		return
 	}
-	c.writer.Op(&abi.Op{Kind: abi.Send, Target: bytesOf(function), Key: bytesOf(key), Value: value, Type: bytesOf(valueType)})
+	c.pass.Op(&abi.Op{Kind: abi.Send, Target: bytesOf(function), Key: bytesOf(key), Value: value, Type: bytesOf(valueType)})
 }
 
 // Reply answers the request with a number, once its effects are durable. Without a request nobody hears it. A second reply is
 // an error, which also fails the invocation.
 func (c *Call) Reply(n int64) error {
-	if c.replied {
+	if c.replied == c.pass.Turn() {
 		return c.failReplied()
 	}
-	c.replied = true
-	c.writer.PutInt(abi.PutReply, "", "", n)
+	c.replied = c.pass.Turn()
+	c.pass.PutInt(abi.PutReply, "", "", n)
 	return nil
 }
 
@@ -178,11 +174,11 @@ func (c *Call) ReplyJSON(v any) error {
 }
 
 func (c *Call) replyValue(value []byte) error {
-	if c.replied {
+	if c.replied == c.pass.Turn() {
 		return c.failReplied()
 	}
-	c.replied = true
-	c.writer.Put(abi.PutReply, "", "", value)
+	c.replied = c.pass.Turn()
+	c.pass.Put(abi.PutReply, "", "", value)
 	return nil
 }
 
@@ -204,12 +200,12 @@ func (c *Call) fail(err error) {
 	if c.err == nil {
 		c.err = err
 	}
-	c.writer.Refuse()
+	c.pass.Refuse()
 }
 
 // fault is what is odd about the running invocation, nil when only the result is full.
 func (c *Call) fault() error {
-	switch c.writer.Fault() {
+	switch c.pass.Fault() {
 	case abi.TooLong:
 		return errTooLong
 	case abi.Unput:

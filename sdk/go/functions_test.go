@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 
 	weir "github.com/weir-run/weir/sdk/go"
@@ -102,6 +103,30 @@ func register() {
 	}, weir.Stateless)
 
 	weir.Handle("t/script", script, weir.Stateless)
+	weir.Handle("t/number", number, total)
+	weir.Handle("t/undeclared", func(c *weir.Call, _ []byte) error { undeclared(c); return nil }, weir.Stateless)
+}
+
+// undeclared is what t/undeclared does with a state that was never declared.
+var undeclared func(*weir.Call)
+
+// number does with the state total what its message says.
+func number(c *weir.Call, what string) error {
+	switch what {
+	case "delete", "delete and fail":
+		total.Delete(c)
+		if total.Exists(c) || total.Get(c) != 0 {
+			return errors.New("a deleted number is there")
+		}
+	case "look":
+		total.Get(c)
+	default:
+		total.Set(c, int64(what[0]-'0'))
+	}
+	if strings.HasSuffix(what, "fail") {
+		return errNegative
+	}
+	return nil
 }
 
 // script does what its message says: one step per word, so that a test can spell out odd sequences.

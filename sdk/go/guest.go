@@ -2,7 +2,6 @@ package weir
 
 import (
 	"errors"
-	"math/bits"
 
 	"github.com/weir-run/weir/sdk/abi"
 )
@@ -18,7 +17,7 @@ type Guest struct {
 
 // NewGuest is a guest of all that is registered; log gets what functions write with Log.
 func NewGuest(log func(level int32, line string)) *Guest {
-	return &Guest{call: Call{log: log, index: none}}
+	return &Guest{call: Call{log: log}}
 }
 
 // Describe is what the module says of itself: JSON in the form of functions.Description. It panics on a module that
@@ -54,9 +53,9 @@ func (g *Guest) prepare() {
 	}
 	registered.resolve()
 	g.call.slots = make([]slot, 1+len(registered.states))
-	g.call.slots[0].index = none
+	g.call.slots[0].index = -1
 	for i := range registered.states {
-		g.call.slots[1+i].index, g.call.slots[1+i].number = i, registered.states[i].number
+		g.call.slots[1+i].index, g.call.slots[1+i].Number = i, registered.states[i].number
 	}
 	g.ready = true
 }
@@ -69,15 +68,14 @@ func (g *Guest) Batch(size int) int {
 		return abi.GuestBatch
 	}
 	c := &g.call
-	if err := c.reader.Open(g.in[:size]); err != nil {
+	if err := c.pass.Open(g.in[:size], g.out); err != nil {
 		var e *abi.Error
 		if errors.As(err, &e) && e.Version() {
 			return abi.GuestVersion
 		}
 		return abi.GuestBatch
 	}
-	c.writer.Reset(g.out)
-	c.dirty, c.wrote, c.err = 0, 0, nil
+	c.err = nil
 	code, again := c.run()
 	for again {
 		code, again = c.run()
@@ -85,10 +83,10 @@ func (g *Guest) Batch(size int) int {
 	switch {
 	case code != 0:
 		return code
-	case c.reader.Err() != nil:
+	case c.pass.Err() != nil:
 		return abi.GuestBatch
 	}
-	return c.writer.Finish()
+	return c.pass.Finish()
 }
 
 // run takes group after group to the end of the batch, or up to the first panic, after which it is to be run again: in a
@@ -100,9 +98,7 @@ func (c *Call) run() (code int, again bool) {
 				cause = c.misuse(s)
 			}
 			c.abandon(abi.CodePanic, panicText(cause))
-			for ; c.wrote != 0; c.wrote &= c.wrote - 1 {
-				c.store(bits.TrailingZeros64(c.wrote))
-			}
+			c.store(0)
 			again = true
 		}
 	}()
@@ -111,113 +107,117 @@ func (c *Call) run() (code int, again bool) {
 
 // groups is run's loop, apart from it because variables of a function that recovers live in memory.
 func (c *Call) groups() int {
-	r, w := &c.reader, &c.writer
-	for r.Next() {
-		if r.Function() != c.index && !c.enter(r.Function()) {
+	p := &c.pass
+	for {
+		n := p.Group()
+		if n < 0 {
+			if n == abi.GroupEnd {
+				return 0
+			}
+			var code int
+			if n, code = c.enter(); code != 0 {
+				return code
+			}
+		}
+		if n < len(c.states) {
+			c.load(n)
+		}
+		handle := c.handle
+		if handle == nil { // never; but said once here, it need not be checked for each message
 			return abi.GuestFunction
 		}
-		if r.States() != len(c.states) {
-			return abi.GuestBatch
-		}
-		for _, index := range c.states {
-			s := &c.slots[index]
-			if s.number {
-				if n, ok := r.NextWord(); ok {
-					s.n, s.present = n, true
-					continue
-				}
-			}
-			c.load(s)
-		}
-		w.Group()
-		raw := c.raw
-		for r.Messages() > 0 {
-			if !r.NextMessage() {
-				return abi.GuestBatch
-			}
-			c.replied, c.seeded = false, false
-			var err error
-			if raw != nil {
-				err = raw(c, r.Value())
-			} else {
-				err = c.call(c)
-			}
-			if err != nil || !w.Take() {
-				if !c.settle(err) {
-					return abi.GuestFull
-				}
+		for p.Message() {
+			if err := handle(c, p.Value()); err != nil {
+				c.refuse(err)
 				break
 			}
-			c.wrote |= c.dirty
-			c.dirty = 0
 		}
-		for wrote := c.wrote; wrote != 0; wrote &= wrote - 1 {
-			i := bits.TrailingZeros64(wrote)
-			if s := &c.slots[c.states[i]]; s.number && s.present {
-				w.StateInt(i, s.n)
-			} else {
-				c.store(i)
+		if !p.Settled() {
+			if code := c.settle(); code != 0 {
+				return code
 			}
 		}
-		c.wrote = 0
 	}
+}
+
+// enter makes the function of the group the one at hand, and its states usable. code is not 0 when there is no such function.
+func (c *Call) enter() (n, code int) {
+	index := c.pass.Function()
+	if index >= len(registered.functions) {
+		return 0, abi.GuestFunction
+	}
+	for _, i := range c.states {
+		c.slots[i].usable, c.slots[i].bad = false, false
+	}
+	f := registered.functions[index]
+	c.function, c.handle, c.states, c.cells = f, f.handle, c.states[:0], c.cells[:0]
+	for _, state := range f.states {
+		s := &c.slots[1+state]
+		s.usable = true
+		c.states, c.cells = append(c.states, 1+state), append(c.cells, &s.Cell)
+	}
+	n, ok := c.pass.Use(c.cells)
+	if !ok {
+		return 0, abi.GuestBatch
+	}
+	return n, 0
+}
+
+// settle ends a group that Message did not. code is not 0 when the batch ends there.
+func (c *Call) settle() (code int) {
+	p := &c.pass
+	switch {
+	case p.Err() != nil:
+		return abi.GuestBatch
+	case p.Odd():
+		err := c.fault()
+		if err == nil {
+			return abi.GuestFull
+		}
+		c.refuse(err)
+	}
+	c.store(p.Stored())
 	return 0
 }
 
-// none is no index.
-const none = -1
-
-// enter makes a function the one at hand: its states get their bits. ok is false when there is no such function.
-func (c *Call) enter(index int) (ok bool) {
-	if index >= len(registered.functions) {
-		return false
-	}
-	for _, i := range c.states {
-		c.slots[i].bit, c.slots[i].bad = 0, false
-	}
-	f := registered.functions[index]
-	c.index, c.function, c.raw, c.call, c.states = index, f, f.raw, f.call, c.states[:0]
-	for i, state := range f.states {
-		c.states = append(c.states, 1+state)
-		c.slots[1+state].bit = 1 << i
-	}
-	return true
-}
-
-// settle ends an invocation whose handler failed or whose effects are odd; ok is false when the result is full.
-func (c *Call) settle(err error) (ok bool) {
-	if err == nil {
-		err = c.fault()
-	}
-	if err == nil {
-		return false
-	}
+// refuse ends an invocation that failed.
+func (c *Call) refuse(err error) {
 	code := uint16(abi.CodeError)
 	if _, ok := err.(*valueError); ok {
 		code = abi.CodeValue
 	}
 	c.abandon(code, err.Error())
-	return true
 }
 
 // abandon undoes the running invocation.
 func (c *Call) abandon(code uint16, text string) {
 	for _, i := range c.states {
-		if s := &c.slots[i]; c.dirty&s.bit != 0 {
+		if s := &c.slots[i]; s.Turn == c.pass.Turn() {
 			s.rollback()
 		}
 	}
-	c.dirty, c.err = 0, nil
-	c.writer.Fail(code, text[:min(len(text), maxFailureText)])
+	c.err = nil
+	c.pass.Fail(code, text[:min(len(text), maxFailureText)])
 }
 
-// store writes a state that committed invocations of the group changed.
-func (c *Call) store(i int) {
-	s := &c.slots[c.states[i]]
-	if s.number && s.present {
-		c.writer.StateInt(i, s.n)
-		return
+// load takes the states from index from on.
+func (c *Call) load(from int) {
+	for _, i := range c.states[from:] {
+		c.slots[i].load(&c.pass)
 	}
-	c.writer.State(i, s.value, !s.present)
-	s.release()
+}
+
+// store writes those of the states from index from on that committed invocations of the group touched.
+func (c *Call) store(from int) {
+	for i := from; i < len(c.states); i++ {
+		s := &c.slots[c.states[i]]
+		switch {
+		case s.Turn < c.pass.First():
+		case s.Number && s.Present:
+			c.pass.StateInt(i, s.N)
+		default:
+			c.pass.State(i, s.value, !s.Present)
+			s.release()
+		}
+	}
 }

@@ -11,9 +11,6 @@ import (
 // sdkName tells the platform who wrote the module.
 const sdkName = "go/0.1"
 
-// maxStates bounds the states of one function, as the platform does: a Call has a bit for each.
-const maxStates = 64
-
 // registered is what this module's init functions declared. It is the one variable they can reach: nothing of a c-shared
 // module runs but init.
 var registered registry
@@ -27,10 +24,9 @@ type registry struct {
 
 type function struct {
 	name   string
-	call   func(*Call) error         // nil when raw is set
-	raw    func(*Call, []byte) error // the handler itself, of one that takes bytes: one call less in a module
-	chosen bool                      // the handler named its states
-	states []int                     // indices into registry.states, in the order of the ABI
+	handle func(c *Call, value []byte) error
+	chosen bool  // the handler named its states
+	states []int // indices into registry.states, in the order of the ABI
 }
 
 type declared struct {
@@ -60,51 +56,50 @@ func (stateless) position() int { return -1 }
 // all of them travel with each of its batches, and an absent one costs about as much as a lookup. In a module with several
 // functions name the states each uses, or Stateless. Touching another state panics, and so fails the invocation.
 func Handle[T any](name string, fn func(*Call, T) error, states ...Declared) {
-	var call func(*Call) error
-	var raw func(*Call, []byte) error
+	var handle func(*Call, []byte) error
 	switch fn := any(fn).(type) {
 	case func(*Call, int64) error:
-		call = func(c *Call) error {
-			v, ok := parseDecimal(c.reader.Value())
-			if !ok || !c.reader.Untyped() {
+		handle = func(c *Call, value []byte) error {
+			n, ok := parseDecimal(value)
+			if !ok || !c.pass.Untyped() {
 				var err error
-				if v, err = parseInt(c.reader.Type(), c.reader.Value()); err != nil {
+				if n, err = parseInt(c.pass.Type(), value); err != nil {
 					return err
 				}
 			}
-			return fn(c, v)
+			return fn(c, n)
 		}
 	case func(*Call, string) error:
-		call = func(c *Call) error {
-			v, err := parseString(c.reader.Type(), c.reader.Value())
+		handle = func(c *Call, value []byte) error {
+			text, err := parseString(c.pass.Type(), value)
 			if err != nil {
 				return err
 			}
-			return fn(c, string(v))
+			return fn(c, string(text))
 		}
 	case func(*Call, []byte) error:
-		raw = fn
+		handle = fn
 	default:
-		call = jsonCall(any(fn).(func(*Call, T) error))
+		handle = handleJSON(any(fn).(func(*Call, T) error))
 	}
-	registered.handle(name, call, states).raw = raw
+	registered.handle(name, handle, states)
 }
 
-func jsonCall[T any](fn func(*Call, T) error) func(*Call) error {
-	return func(c *Call) error {
+func handleJSON[T any](fn func(*Call, T) error) func(*Call, []byte) error {
+	return func(c *Call, value []byte) error {
 		var v T
-		if err := json.Unmarshal(c.reader.Value(), &v); err != nil {
+		if err := json.Unmarshal(value, &v); err != nil {
 			return &valueError{err.Error()}
 		}
 		return fn(c, v)
 	}
 }
 
-func (r *registry) handle(name string, call func(*Call) error, states []Declared) *function {
+func (r *registry) handle(name string, handle func(*Call, []byte) error, states []Declared) {
 	if fault := checkTypeName(name); fault != "" {
 		panic("weir: Handle(" + strconv.Quote(name) + "): " + fault)
 	}
-	f := &function{name: name, call: call, chosen: len(states) > 0}
+	f := &function{name: name, handle: handle, chosen: len(states) > 0}
 	for _, s := range states {
 		if p := s.position(); p >= 0 {
 			f.states = append(f.states, p)
@@ -116,7 +111,6 @@ func (r *registry) handle(name string, call func(*Call) error, states []Declared
 		}
 	}
 	r.functions = append(r.functions, f)
-	return f
 }
 
 // Ingress names a topic whose records go to the given functions when no module.yaml says otherwise.
@@ -139,10 +133,6 @@ func (r *registry) resolve() {
 			for i := range r.states {
 				f.states = append(f.states, i)
 			}
-		}
-		if len(f.states) > maxStates {
-			panic("weir: " + f.name + " uses " + strconv.Itoa(len(f.states)) + " states; at most " + strconv.Itoa(maxStates) +
-				" travel with a message: name those that it uses in Handle, or keep values together in one state")
 		}
 		for i, a := range f.states {
 			for _, b := range f.states[:i] {

@@ -27,43 +27,43 @@ func (c *Call) Egress(id string) Record { return Record{c, id, abi.PutRecord} }
 // Topic chooses the topic: one that the job lists for the egress.
 func (r Record) Topic(topic string) Record {
 	r = r.stage()
-	r.call.writer.StageTopic(topic)
+	r.call.pass.StageTopic(topic)
 	return r
 }
 
 // Header adds a header; order is kept and names may repeat.
 func (r Record) Header(name, value string) Record {
 	r = r.stage()
-	r.call.writer.StageHeader(name, value)
+	r.call.pass.StageHeader(name, value)
 	return r
 }
 
 func (r Record) stage() Record {
 	if r.op != abi.PutStaged {
-		r.call.writer.Stage()
+		r.call.pass.Stage()
 	}
 	r.op = abi.PutStaged
 	return r
 }
 
 // Put writes the record with a number as its value. An empty key is no key, as in StateFun.
-func (r Record) Put(key string, n int64) { r.call.writer.PutInt(r.op, r.id, key, n) }
+func (r Record) Put(key string, n int64) { r.call.pass.PutInt(r.op, r.id, key, n) }
 
 // PutString is Put with text.
 func (r Record) PutString(key, s string) {
-	r.call.writer.PutText(r.op, r.id, key, s)
+	r.call.pass.PutText(r.op, r.id, key, s)
 }
 
 // PutBytes is Put with bytes, which it copies.
 func (r Record) PutBytes(key string, value []byte) {
-	r.call.writer.Put(r.op, r.id, key, value)
+	r.call.pass.Put(r.op, r.id, key, value)
 }
 
 // PutJSON is Put with v as JSON. A v that JSON cannot hold fails the invocation.
 func (r Record) PutJSON(key string, v any) {
 	text, _ := r.call.json(v)
-	r.call.writer.Put(r.op, r.id, key, text)
+	r.call.pass.Put(r.op, r.id, key, text)
 }
 
 // PutTombstone writes a record without a value, which deletes the key in a compacted topic.
-func (r Record) PutTombstone(key string) { r.call.writer.PutTombstone(r.op, r.id, key) }
+func (r Record) PutTombstone(key string) { r.call.pass.PutTombstone(r.op, r.id, key) }

@@ -6,7 +6,7 @@ import (
 )
 
 func TestARegistryRefusesWhatContradictsItself(t *testing.T) {
-	nothing := func(*Call) error { return nil }
+	nothing := func(*Call, []byte) error { return nil }
 	for _, bad := range []struct {
 		want string
 		do   func(r *registry)

@@ -1,6 +1,10 @@
 package weir
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/weir-run/weir/sdk/abi"
+)
 
 // maxKeptBuffer is how large a slot's buffer may stay between groups: one huge value must not hold memory for ever.
 const maxKeptBuffer = 1 << 20
@@ -9,24 +13,28 @@ const maxKeptBuffer = 1 << 20
 // touched it: a number, or bytes. Bytes that an invocation sets are in a buffer of their own, so that a rollback costs next
 // to nothing and no invocation can reach the bytes it may have to return to.
 type slot struct {
-	bit     uint64 // of this state in Call.dirty and Call.wrote; 0 when the function at hand cannot use it
-	n       int64  // of a number; 0 when absent
-	before  int64  // n before
+	abi.Cell        // Turn is the invocation that last touched the state
+	before   before // the invocation with that turn
+	usable   bool   // by the function at hand
+	bad      bool   // it is no number, but should be
+	index    int    // in registry.states; -1 for the first slot, which no state has
+	value    []byte
+	kept     []byte // value before
+	buffers  [2][]byte
+	current  int // index of the buffer that value is in, unless it still lies in the batch
+}
+
+// before is a Cell before an invocation.
+type before struct {
+	n       int64
+	turn    uint64
 	present bool
-	was     bool // present before
-	number  bool // it is a Number's
-	bad     bool // it is no number, but should be
-	index   int  // in registry.states; -1 for the first slot, which no state has
-	value   []byte
-	kept    []byte // value before
-	buffers [2][]byte
-	current int // index of the buffer that value is in, unless it still lies in the batch
 }
 
 // slot is the state at that index of slots. It panics with the slot when the function cannot use it.
 func (c *Call) slot(index int) *slot {
 	s := &c.slots[index]
-	if s.bit == 0 {
+	if !s.usable {
 		panic(s)
 	}
 	return s
@@ -43,24 +51,26 @@ func (c *Call) misuse(s *slot) string {
 	return c.function.name + " does not name state " + strconv.Quote(registered.states[s.index].name) + " in Handle"
 }
 
-// load takes the next state of the batch: any but a Number that is present, which groups takes itself.
-func (c *Call) load(s *slot) {
-	at, size, present := c.reader.NextState()
-	s.n, s.present, s.value = 0, present, nil
-	if present {
-		s.value = c.reader.Bytes(at, size)
-		if s.number {
-			s.bad, s.bit = true, 0
-			c.index = none // so that the next group gets its bit back
+// load takes the next state of the batch.
+func (s *slot) load(p *abi.Pass) {
+	at, size, present := p.NextState()
+	s.N, s.Present, s.value = 0, present, nil
+	switch {
+	case s.Number && size == 8:
+		s.N = p.Word(at)
+	case present:
+		s.value = p.Bytes(at, size)
+		if s.Number {
+			s.usable, s.bad = false, true
+			p.Unuse() // so that the next group enters the function anew
 		}
 	}
 }
 
 // touch keeps what the state is for the case that the running invocation fails.
 func (c *Call) touch(s *slot) {
-	if c.dirty&s.bit == 0 {
-		c.dirty |= s.bit
-		s.before, s.kept, s.was = s.n, s.value, s.present
+	if turn := c.pass.Turn(); s.Turn != turn {
+		s.before, s.kept, s.Turn = before{s.N, s.Turn, s.Present}, s.value, turn
 		s.current = 1 - s.current
 	}
 }
@@ -69,12 +79,12 @@ func (c *Call) touch(s *slot) {
 func (c *Call) remove(index int) {
 	s := c.slot(index)
 	c.touch(s)
-	s.n, s.present = 0, false
+	s.N, s.Present = 0, false
 }
 
 // bytes is the value to be parsed. It copies one that the invocation could have to return to, unless its reader only views it.
 func (c *Call) bytes(s *slot, views bool) []byte {
-	if views || c.dirty&s.bit != 0 {
+	if views || s.Turn == c.pass.Turn() {
 		return s.value
 	}
 	spare := &s.buffers[1-s.current]
@@ -84,8 +94,8 @@ func (c *Call) bytes(s *slot, views bool) []byte {
 
 // rollback undoes what the running invocation did.
 func (s *slot) rollback() {
-	s.n, s.present = s.before, s.was
-	if !s.number {
+	s.N, s.Turn, s.Present = s.before.n, s.before.turn, s.before.present
+	if !s.Number {
 		s.value = s.kept
 		s.current = 1 - s.current
 	}

@@ -57,30 +57,29 @@ func declare(name, codec string, number bool) int {
 // Get is the number as this invocation sees it, with what it has set; 0 when absent.
 func (v Number) Get(c *Call) int64 {
 	s := &c.slots[v.slot]
-	if s.bit == 0 {
+	if !s.usable {
 		panic(s)
 	}
-	return s.n
+	return s.N
 }
 
 // Set stores n when the invocation succeeds.
 func (v Number) Set(c *Call, n int64) {
 	s := &c.slots[v.slot]
-	if s.bit == 0 {
+	if !s.usable {
 		panic(s)
 	}
-	if c.dirty&s.bit == 0 {
-		c.dirty |= s.bit
-		s.before, s.was = s.n, s.present
+	if turn := c.pass.Turn(); s.Turn != turn {
+		s.before, s.Turn = before{s.N, s.Turn, s.Present}, turn
 	}
-	s.n, s.present = n, true
+	s.N, s.Present = n, true
 }
 
 // Delete makes the number absent when the invocation succeeds.
 func (v Number) Delete(c *Call) { c.remove(v.slot) }
 
 // Exists says whether the number is present as this invocation sees it.
-func (v Number) Exists(c *Call) bool { return c.slot(v.slot).present }
+func (v Number) Exists(c *Call) bool { return c.slot(v.slot).Present }
 
 // Name is the name under which the state was declared.
 func (v Number) Name() string {
@@ -101,7 +100,7 @@ func (v Number) position() int { return v.slot - 1 }
 // Get is the value as this invocation sees it, with what it has set; T's zero value when absent.
 func (v *Value[T]) Get(c *Call) T {
 	s := c.slot(v.slot)
-	if !s.present {
+	if !s.Present {
 		var zero T
 		return zero
 	}
@@ -120,14 +119,14 @@ func (v *Value[T]) Set(c *Call, x T) {
 	if err != nil {
 		panic("state " + strconv.Quote(v.name) + ": " + err.Error())
 	}
-	s.value, s.buffers[s.current], s.present = b, b, true
+	s.value, s.buffers[s.current], s.Present = b, b, true
 }
 
 // Delete makes the state absent when the invocation succeeds.
 func (v *Value[T]) Delete(c *Call) { c.remove(v.slot) }
 
 // Exists says whether the state is present as this invocation sees it.
-func (v *Value[T]) Exists(c *Call) bool { return c.slot(v.slot).present }
+func (v *Value[T]) Exists(c *Call) bool { return c.slot(v.slot).Present }
 
 // Name is the name under which the state was declared.
 func (v *Value[T]) Name() string { return v.name }

@@ -93,7 +93,7 @@ func TestAFailedInvocationLeavesNothingButItsFailure(t *testing.T) {
 		text  string
 	}{
 		{-5, abi.CodeError, "negative"},
-		{13, abi.CodePanic, "panic: unlucky (functions_test.go:58)\n  github.com/weir-run/weir/sdk/go_test.register.func1 functions_test.go:58"},
+		{13, abi.CodePanic, "panic: unlucky (functions_test.go:59)\n  github.com/weir-run/weir/sdk/go_test.register.func1 functions_test.go:59"},
 	} {
 		got := h.Invoke("t/add", "k", bad.value)
 		if got.Replied || got.Failure == nil || got.Failure.Code != bad.code || got.Failure.Text != bad.text {
@@ -176,6 +176,66 @@ func TestEffectsThatCannotBeTakenFailTheInvocation(t *testing.T) {
 	got := h.Invoke("t/unnamed", "k", 1)
 	if got.Failure == nil || !strings.Contains(got.Failure.Text, `t/unnamed does not name state "total" in Handle`) {
 		t.Errorf("a state that the function does not name: %v", got.Failure)
+	}
+}
+
+func TestAStateThatCannotBeUsedFailsTheInvocationAndNoOther(t *testing.T) {
+	g := weir.NewGuest(nil)
+	in, counts := batchWith([]byte("odd"), g, "t/add", "1")
+	r := run(t, g, in, counts)
+	for range counts {
+		_, text, failed := r.Failure()
+		if !failed || !strings.HasPrefix(string(text), `panic: state "total" has 3 bytes: it is no int64`) {
+			t.Errorf("failed %v with %q", failed, text)
+		}
+		r.Next()
+	}
+	in, counts = batchWith([]byte("12345678"), g, "t/add", "1")
+	if r := run(t, g, in, counts); r.Done() != 1 {
+		t.Error("the function fails for another key")
+	}
+}
+
+func TestAStateThatWasNeverDeclaredIsNamed(t *testing.T) {
+	defer func() { undeclared = nil }()
+	for _, use := range []func(*weir.Call){
+		func(c *weir.Call) { weir.Number{}.Set(c, 1) },
+		func(c *weir.Call) { new(weir.Value[string]).Get(c) },
+	} {
+		undeclared = use
+		got := weirtest.New(t).Invoke("t/undeclared", "k", "")
+		if got.Failure == nil || !strings.HasPrefix(got.Failure.Text, "panic: a state was never declared") {
+			t.Errorf("failure %v", got.Failure)
+		}
+	}
+}
+
+func TestANumberDeletedAndSetAgainIsWhatWasLastDone(t *testing.T) {
+	for _, c := range []struct {
+		values []string
+		write  string // of the state, "deleted", or "none"
+	}{
+		{[]string{"delete"}, "deleted"},
+		{[]string{"5", "delete"}, "deleted"},
+		{[]string{"delete", "5"}, "\x05\x00\x00\x00\x00\x00\x00\x00"},
+		{[]string{"5", "delete and fail"}, "\x05\x00\x00\x00\x00\x00\x00\x00"},
+		{[]string{"delete", "set and fail"}, "deleted"},
+		{[]string{"set and fail"}, "none"},
+		{[]string{"look"}, "none"},
+	} {
+		g := weir.NewGuest(nil)
+		in, counts := batchWith([]byte("12345678"), g, "t/number", c.values...)
+		r := run(t, g, in, counts)
+		got := "none"
+		var s abi.StateWrite
+		if r.NextState(&s) {
+			if got = string(s.Value); s.Delete {
+				got = "deleted"
+			}
+		}
+		if got != c.write {
+			t.Errorf("%v: state %q, want %q", c.values, got, c.write)
+		}
 	}
 }
 
@@ -310,6 +370,8 @@ func TestTheDescriptionIsOneOfThePlatform(t *testing.T) {
 			spec("t/audit", []string{}),
 			spec("t/unnamed", []string{}),
 			spec("t/script", []string{}),
+			spec("t/number", []string{}, functions.StateSpec{Name: "total", Type: "int64"}),
+			spec("t/undeclared", []string{}),
 		},
 	}
 	if !reflect.DeepEqual(d, want) {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/weir-run/weir/internal/e2e/history"
 	"github.com/weir-run/weir/internal/e2e/workload"
-	weir "github.com/weir-run/weir/sdk/go"
 	"github.com/weir-run/weir/sdk/go/weirtest"
 )
 
@@ -70,7 +69,7 @@ func TestTheFunctionsDoWhatTheCheckerExpects(t *testing.T) {
 	}
 }
 
-func state(h *weirtest.Harness, of *weir.Value[int64], function, key string) int64 {
+func state(h *weirtest.Harness, of weirtest.State[int64], function, key string) int64 {
 	n, _ := weirtest.Get(h, of, function, key)
 	return n
 }
