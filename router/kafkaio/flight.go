@@ -224,51 +224,54 @@ func (s *sender) look(ctx context.Context) {
 			p.stale = false
 		}
 	}
-	if s.lost(err == nil) {
-		s.stale = true
-	} else {
+	if name := s.lost(err == nil); name == "" {
 		s.looks = 0
+	} else if s.stale = true; s.looks == stuckTries {
+		s.e.cfg.Log.Warn("records wait for a topic or a leader of it", "topic", name, "err", err)
 	}
 	s.lookAfter = time.Now().Add(backoff(s.looks))
 	token(s.wake)
 }
 
-// lost says whether records wait for something that is not found. It counts the answered looks that did not find it, and
+// lost is a topic whose records wait for what is not found, or empty. It counts the answered looks that did not find it, and
 // gives the records up when there is no hope.
-func (s *sender) lost(answered bool) bool {
-	any := false
+func (s *sender) lost(answered bool) string {
+	found := ""
 	for _, t := range s.topics {
-		waits, leaderless := len(t.parked) > 0, false
+		waits, gone := len(t.parked) > 0, t.missing >= unknownTries-1
 		for _, p := range t.parts {
 			if len(p.queue) > 0 && !p.flying && p.leader() < 0 {
-				leaderless = true
-				waits = waits || t.seen == nil || int(p.id) >= len(t.seen.leaders)
+				found = t.name
+				waits = waits || p.absent()
 			}
 		}
-		if !waits {
+		switch err := s.e.denied(t.name); {
+		case !waits:
 			t.missing = 0
-			any = any || leaderless
-			continue
-		}
-		if !answered {
-			any = true
-			continue
-		}
-		err := s.e.denied(t.name)
-		if t.missing++; t.missing >= unknownTries && err == nil {
-			err = router.ErrUnknownTopic
-		}
-		if err == nil {
-			any = true
-			continue
-		}
-		t.missing = 0
-		s.dropParked(t, err)
-		for _, p := range t.parts {
-			if !p.flying && p.leader() < 0 {
-				s.drop(p, err)
+		case !answered || err == nil && !gone:
+			found = t.name
+			if answered {
+				t.missing++
 			}
+		default:
+			if t.missing = 0; err == nil {
+				err = router.ErrUnknownTopic
+			}
+			s.giveUp(t, err)
 		}
 	}
-	return any
+	return found
+}
+
+// giveUp fails what waits for a topic, or for partitions that it does not have.
+func (s *sender) giveUp(t *sendTopic, err error) {
+	for _, w := range t.parked {
+		s.refuse(w.out, w.index, t.name, err)
+	}
+	t.parked = nil
+	for _, p := range t.parts {
+		if !p.flying && p.absent() {
+			s.drop(p, err)
+		}
+	}
 }

@@ -252,6 +252,11 @@ func (p *sendPart) leader() int32 {
 	return -1
 }
 
+// absent says that no look found the partition.
+func (p *sendPart) absent() bool {
+	return p.topic.seen == nil || int(p.id) >= len(p.topic.seen.leaders)
+}
+
 func (s *sender) enqueue(p *sendPart) {
 	if !p.queued && !p.flying && len(p.queue) > 0 {
 		p.queued = true
@@ -267,21 +272,13 @@ func (s *sender) drop(p *sendPart, err error) {
 	p.queue = nil
 }
 
-// dropParked fails the records that wait for a topic to be known.
-func (s *sender) dropParked(t *sendTopic, err error) {
-	for _, w := range t.parked {
-		s.refuse(w.out, w.index, t.name, err)
-	}
-	t.parked = nil
-}
-
 // close ends every Send that is not over.
 func (s *sender) close() {
 	s.mu.Lock()
 	defer s.unlock()
 	s.closed, s.ready = true, nil
 	for _, t := range s.topics {
-		s.dropParked(t, kgo.ErrClientClosed)
+		s.giveUp(t, kgo.ErrClientClosed)
 		for _, p := range t.parts {
 			s.drop(p, kgo.ErrClientClosed)
 		}

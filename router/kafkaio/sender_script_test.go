@@ -279,6 +279,37 @@ func TestRecordsOfATopicThatIsGoneAreGivenUp(t *testing.T) {
 	sc.wantFlights(sc.flights(), "1:0=1@0/0")
 }
 
+func TestRecordsOfAPartitionWithoutLeaderWait(t *testing.T) {
+	sc := scripted(t, 1, 1)
+	sc.send("stays", sc.key(0))
+	sc.send("goes", sc.key(1))
+	sc.learn(-1) // made again, with one partition
+	for range 2 * unknownTries {
+		sc.s.mu.Lock()
+		sc.s.refresh(sc.s.topics["out"])
+		if sc.s.lost(true) != "out" {
+			t.Fatal("nothing waits")
+		}
+		sc.s.unlock()
+	}
+	sc.wantTold("goes: " + router.ErrRefused.Error() + ": send record 0 to out: " + router.ErrUnknownTopic.Error())
+	sc.learn(1)
+	sc.wantFlights(sc.flights(), "1:0=1@0/0")
+}
+
+func TestRecordsOfATopicThatMayNotBeSeenAreRefused(t *testing.T) {
+	sc := scripted(t)
+	var told []error
+	sc.s.accept(router.AppendEgress(nil, &router.EgressRecord{Topic: []byte("out")}), func(err error) { told = append(told, err) })
+	sc.s.e.refusals = map[string]error{"out": kerr.TopicAuthorizationFailed}
+	sc.s.mu.Lock()
+	sc.s.lost(true)
+	sc.s.unlock()
+	if len(told) != 1 || !errors.Is(told[0], router.ErrRefused) || !errors.Is(told[0], kerr.TopicAuthorizationFailed) {
+		t.Errorf("told %v", told)
+	}
+}
+
 func TestRecordsWithoutKeyStayTogetherUntilTheirBatchLeaves(t *testing.T) {
 	sc := scripted(t, 1, -1, 1)
 	sc.send("a", "", "", "")
