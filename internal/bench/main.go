@@ -51,6 +51,7 @@ var scenarios = []scenario{
 	{"throughput", true, (*bench).throughput},
 	{"latency", true, (*bench).latency},
 	{"http", false, (*bench).invoke},
+	{"hostile", false, (*bench).hostile},
 	{"recovery", true, (*bench).recovery},
 	{"idle", false, (*bench).idle},
 }
