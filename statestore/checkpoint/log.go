@@ -38,12 +38,39 @@ func (l *Log) Name(file string) string { return l.prefix + file }
 
 // List returns the numbers of all manifests that count, ascending: ErrDamaged when one between them is missing.
 func (l *Log) List(ctx context.Context) ([]uint64, error) {
-	names, err := l.storage.List(ctx, l.prefix+manifestPrefix)
-	if err != nil {
-		return nil, fmt.Errorf("manifest log %s: %w", l.prefix, err)
-	}
-	numbers, _, err := l.numbersOf(ctx, names)
+	_, numbers, _, err := l.look(ctx, l.prefix+manifestPrefix)
 	return numbers, err
+}
+
+// maxLooks bounds how often a listing with a gap is made again: each time but one, a sweep has to have gone on meanwhile.
+const maxLooks = 64
+
+// look lists the files with a prefix, and the numbers of the manifests among them. A listing is not made in one moment:
+// beside the sweep of an earlier term it may hold a manifest and lack a later one, both deleted by its end. So a gap counts
+// when two listings in a row have it: a sweep deletes the oldest first, and the second would lack what is below too.
+func (l *Log) look(ctx context.Context, prefix string) (others []string, numbers []uint64, stale []string, err error) {
+	var before []string
+	for looks := 1; ; looks++ {
+		names, err := l.storage.List(ctx, prefix)
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("manifest log %s: %w", l.prefix, err)
+		}
+		others = others[:0]
+		manifests := names[:0:0]
+		for _, name := range names {
+			if strings.HasPrefix(name, l.prefix+manifestPrefix) {
+				manifests = append(manifests, name)
+			} else {
+				others = append(others, name)
+			}
+		}
+		numbers, stale, err = l.numbersOf(ctx, manifests)
+		gap := errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotExist) || len(stale) > 0
+		if !gap || slices.Equal(manifests, before) || looks == maxLooks {
+			return others, numbers, stale, err
+		}
+		before = manifests
+	}
 }
 
 // numbersOf reads the numbers out of names. What lies below a gap is stale when its term is older than that above: a
@@ -81,24 +108,12 @@ func (l *Log) numbersOf(ctx context.Context, names []string) (numbers []uint64, 
 // names the file; no older one takes its place. It begins a term: what is under the prefix at this time and named by no
 // kept manifest is left over from earlier terms.
 func (l *Log) Latest(ctx context.Context) (*Manifest, error) {
-	names, err := l.storage.List(ctx, l.prefix)
-	if err != nil {
-		return nil, fmt.Errorf("manifest log %s: %w", l.prefix, err)
-	}
-	doomed := map[string]bool{}
-	manifests := names[:0:0]
-	for _, name := range names {
-		if strings.HasPrefix(name, l.prefix+manifestPrefix) {
-			manifests = append(manifests, name)
-		} else {
-			doomed[name] = true
-		}
-	}
-	numbers, stale, err := l.numbersOf(ctx, manifests)
+	others, numbers, stale, err := l.look(ctx, l.prefix)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range stale {
+	doomed := map[string]bool{}
+	for _, name := range append(others, stale...) {
 		doomed[name] = true
 	}
 	if n := len(numbers); n > 1 && planted.Is(planted.EpochNumberReused) {
