@@ -32,6 +32,7 @@ func (a *API) registerVerbs(api huma.API) {
 	}{
 		{"stop", "End a job after a final checkpoint whose output is published", c.Stop},
 		{"cancel", "End a job without a final checkpoint", c.Cancel},
+		{"discard-output", "End a job without a final checkpoint, and drop what it has committed and not published", c.CancelDiscarding},
 		{"restart", "Run a job that ended again, from its last checkpoint", c.Restart},
 		{"rollback", "Go back to the version before; state stays", c.Rollback},
 		{"pause", "Stop taking from ingresses", c.Pause},

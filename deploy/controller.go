@@ -33,6 +33,8 @@ type Controller interface {
 	// Stop ends the job after a final checkpoint whose output is published; Cancel ends it without one.
 	Stop(ctx context.Context, job string) (jobmanager.JobView, error)
 	Cancel(ctx context.Context, job string) (jobmanager.JobView, error)
+	// CancelDiscarding is Cancel that drops the output which the job still owes; the job's events name it.
+	CancelDiscarding(ctx context.Context, job string) (jobmanager.JobView, error)
 	// Restart runs a job that ended again, from its last checkpoint.
 	Restart(ctx context.Context, job string) (jobmanager.JobView, error)
 	// Rollback makes the version before the current one current: code goes back, state stays.

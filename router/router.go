@@ -157,6 +157,8 @@ var (
 	ErrAuth = errors.New("credentials are refused")
 	// ErrMarker: a lane's marker is absent, or above the manifest.
 	ErrMarker = errors.New("lane marker does not fit the manifest")
+	// ErrStart: what the job says of where an ingress starts can never be resolved.
+	ErrStart = errors.New("start position is not valid")
 	// ErrRefused: the broker refuses a committed record for good.
 	ErrRefused = errors.New("record is refused by the broker")
 	// ErrUnknownTopic: the topic of an egress record does not exist.

@@ -214,6 +214,11 @@ func (c *Controller) Cancel(ctx context.Context, name string) (jobmanager.JobVie
 	return c.to(ctx, name, jobmanager.Canceled)
 }
 
+// CancelDiscarding cancels a job.
+func (c *Controller) CancelDiscarding(ctx context.Context, name string) (jobmanager.JobView, error) {
+	return c.to(ctx, name, jobmanager.Canceled)
+}
+
 // Restart runs a job.
 func (c *Controller) Restart(ctx context.Context, name string) (jobmanager.JobView, error) {
 	return c.to(ctx, name, jobmanager.Running)

@@ -3,6 +3,7 @@ package kafkaio
 import (
 	"context"
 	"fmt"
+	"github.com/weir-run/weir/router"
 	"math"
 	"slices"
 )
@@ -71,7 +72,7 @@ func (i *Ingress) ends(ctx context.Context, found []partitionKey) error {
 	case "timestamp":
 		i.finder.ends, err = listed(i.adm.ListOffsetsAfterMilli(ctx, bound.Time.UnixMilli(), topics...))
 	default:
-		err = fmt.Errorf("%w: bounded type %q", errStart, bound.Type)
+		err = fmt.Errorf("%w: bounded type %q", router.ErrStart, bound.Type)
 	}
 	return err
 }

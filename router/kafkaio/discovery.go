@@ -123,7 +123,7 @@ func (i *Ingress) discover(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, router.ErrTopicGone), errors.Is(err, errStart):
+		case errors.Is(err, router.ErrTopicGone), errors.Is(err, router.ErrStart):
 			return err
 		case isAuth(err):
 			return authError(err)

@@ -13,9 +13,6 @@ import (
 	"github.com/weir-run/weir/router"
 )
 
-// errStart reports a start position that can never be resolved.
-var errStart = errors.New("start position is not valid")
-
 // commitInterval is how often offsets are told to the consumer group at most: lag tools look every few seconds.
 const commitInterval = time.Second
 
@@ -90,7 +87,7 @@ func (i *Ingress) chosen(ctx context.Context, topics []string, starts kadm.Liste
 		})
 		return chosen, nil
 	}
-	return nil, fmt.Errorf("%w: type %q", errStart, start.Type)
+	return nil, fmt.Errorf("%w: type %q", router.ErrStart, start.Type)
 }
 
 // listed makes a map of a list of offsets; an error of one partition is that of all.

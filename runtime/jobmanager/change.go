@@ -71,7 +71,7 @@ func (j *master) remember(ctx context.Context, next *deployedVersion) error {
 	if r.version(next.Number) == nil {
 		r.Versions = append(append([]deployedVersion(nil), r.Versions...), *next)
 	}
-	r.Current, r.Desired = next.Number, wantRunning
+	r.Current, r.Desired, r.Refused, r.Discard = next.Number, wantRunning, nil, false
 	if err := j.manager.registry.save(ctx, &r); err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (j *master) finished(ctx context.Context, from string) error {
 // resume lets a job run again that was brought to rest, or that failed.
 func (j *master) resume(ctx context.Context) error {
 	r := *j.record
-	r.Desired = wantRunning
+	r.Desired, r.Refused, r.Diverting, r.Discard = wantRunning, nil, j.diverting, false
 	if err := j.manager.registry.save(ctx, &r); err != nil {
 		return err
 	}
@@ -206,6 +206,9 @@ func (j *master) discard(ctx context.Context) error {
 	*j.record = r
 	j.ended = true
 	j.manager.forget(j)
+	for place := range j.places {
+		j.manager.endpoint.Send(place, &wire.Forget{Job: j.record.UID})
+	}
 	return j.manager.registry.remove(ctx, j.record)
 }
 

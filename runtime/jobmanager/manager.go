@@ -193,12 +193,8 @@ func (m *Manager) lost(taskManager string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, j := range m.masters {
-		j.inbox.Put(func(context.Context) error {
-			if _, uses := j.workers[taskManager]; uses {
-				j.failed(&wire.Failed{Attempt: j.attempt, Error: "taskmanager " + taskManager + " is lost"})
-				delete(j.workers, taskManager)
-			}
-			return nil
+		j.inbox.Put(func(ctx context.Context) error {
+			return j.lost(ctx, taskManager)
 		})
 	}
 }

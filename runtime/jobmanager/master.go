@@ -62,6 +62,7 @@ type master struct {
 	lastError   string
 	attempt     wire.Attempt
 	workers     map[string][]int // tasks by TaskManager
+	places      map[string]bool  // TaskManagers that any attempt had tasks on
 	answered    map[string]bool  // who has answered the current phase
 	coordinator *coordinator
 	restarts    restarts
@@ -102,7 +103,7 @@ type master struct {
 func newMaster(m *Manager, r *record) *master {
 	j := &master{
 		manager: m, name: r.Name, log: m.config.Log.With("job", r.Name), inbox: wire.NewInbox[func(context.Context) error](nil), record: r,
-		state: Created, timer: time.NewTimer(time.Hour), queries: map[uint64]chan *wire.Answer{}, answeredFinal: map[string]bool{},
+		state: Created, refusedRecord: r.Refused, diverting: r.Diverting, events: slices.Clone(r.Discarded), timer: time.NewTimer(time.Hour), queries: map[uint64]chan *wire.Answer{}, places: map[string]bool{}, answeredFinal: map[string]bool{},
 	}
 	j.own()
 	return j
@@ -228,6 +229,7 @@ func (j *master) granted(places []string) {
 	j.workers, j.answered = map[string][]int{}, map[string]bool{}
 	for task, place := range places {
 		j.workers[place] = append(j.workers[place], task)
+		j.places[place] = true
 	}
 	v := j.version()
 	lanes := orphans(j.manifest, v.Job.Parallelism, clustersOf(&v.Job))
@@ -269,7 +271,7 @@ func (j *master) deployed(ctx context.Context, from string, d *wire.Deployed) er
 		return nil
 	}
 	if j.record.Desired == wantCanceled { // what it owed is published
-		j.refusedRecord, j.diverting = nil, nil
+		j.refusalOver()
 		j.halt(j.rest)
 		return nil
 	}
@@ -283,7 +285,7 @@ func (j *master) deployed(ctx context.Context, from string, d *wire.Deployed) er
 	j.coordinator.unsettled = j.restored.Outboxes > 0
 	j.note("running", fmt.Sprintf("attempt %d of version %d from checkpoint %d in %.1f ms: %d keys, %d messages, %d outboxes",
 		j.attempt.Attempt, j.record.Current, j.restored.Checkpoint, j.restored.Millis, j.restored.Keys, j.restored.Messages, j.restored.Outboxes))
-	j.refusedRecord, j.diverting = nil, nil
+	j.refusalOver()
 	if j.record.Desired != wantRunning {
 		return j.endRunning(ctx)
 	}
@@ -356,7 +358,7 @@ func (j *master) halt(then func(context.Context) error) {
 	}
 	if j.phase != deploying && j.phase != running {
 		j.inbox.Put(j.halted)
-		j.phase = halting
+		j.phase, j.workers = halting, nil
 		return
 	}
 	j.phase, j.answered = halting, map[string]bool{}

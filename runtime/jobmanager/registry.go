@@ -49,7 +49,11 @@ type record struct {
 	Current   int               `json:"current"` // version
 	Versions  []deployedVersion `json:"versions"`
 	CreatedAt time.Time         `json:"createdAt"`
-	Deleted   bool              `json:"deleted,omitempty"` // a tombstone: its files are being removed
+	Deleted   bool              `json:"deleted,omitempty"`   // a tombstone: its files are being removed
+	Refused   *wire.Refused     `json:"refused,omitempty"`   // the record that suspended the job
+	Diverting []wire.Refused    `json:"diverting,omitempty"` // records that the next attempt sends to the dead-letter topic
+	Discard   bool              `json:"discard,omitempty"`   // what the canceled job owes is dropped
+	Discarded []Event           `json:"discarded,omitempty"` // what was dropped so far
 }
 
 type deployedVersion struct {

@@ -24,8 +24,12 @@ func (j *master) goOn(ctx context.Context) error {
 	if j.manifest == nil {
 		return j.open(ctx)
 	}
+	if j.record.Refused != nil && j.record.Desired == wantSuspended { // an attempt would meet it again
+		j.phase, j.state = idle, Suspended
+		return nil
+	}
 	ending := j.record.Desired != wantRunning
-	if ending && (j.manifest.Number == 0 || j.manifest.Final || j.record.Desired == wantCanceled && !owes(j.manifest)) {
+	if ending && (j.manifest.Number == 0 || j.manifest.Final || j.record.Desired == wantCanceled && (j.record.Discard || !owes(j.manifest))) {
 		return j.rest(ctx)
 	}
 	return j.begin(ctx)
@@ -33,6 +37,9 @@ func (j *master) goOn(ctx context.Context) error {
 
 // rest follows when nothing runs and nothing is owed. A final entry says so, also to the next start of the process.
 func (j *master) rest(ctx context.Context) error {
+	if err := j.discardOwed(ctx); err != nil {
+		return err
+	}
 	if j.manifest.Number > 0 && !j.manifest.Final {
 		last := settledManifest(j.manifest, time.Now())
 		last.Final = true

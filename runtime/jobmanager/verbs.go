@@ -55,9 +55,8 @@ func (j *master) receive(ctx context.Context, from string, message wire.Message)
 		if j.phase != halting || j.answered[from] {
 			return nil
 		}
-		if j.answered[from] = true; len(j.answered) >= len(j.workers) {
-			return j.halted(ctx)
-		}
+		j.answered[from] = true
+		return j.haltedByAll(ctx)
 	case *wire.Answer:
 		if waits := j.queries[c.ID]; waits != nil {
 			delete(j.queries, c.ID)
@@ -65,6 +64,29 @@ func (j *master) receive(ctx context.Context, from string, message wire.Message)
 		}
 	default:
 		return fmt.Errorf("unexpected %T from %s", message, from)
+	}
+	return nil
+}
+
+// haltedByAll goes on when every TaskManager of the attempt has ended its tasks, or is gone.
+func (j *master) haltedByAll(ctx context.Context) error {
+	for w := range j.workers {
+		if !j.answered[w] {
+			return nil
+		}
+	}
+	return j.halted(ctx)
+}
+
+// lost ends the attempt after the loss of a TaskManager: nobody waits for what it would have said.
+func (j *master) lost(ctx context.Context, taskManager string) error {
+	if _, uses := j.workers[taskManager]; !uses {
+		return nil
+	}
+	j.failed(&wire.Failed{Attempt: j.attempt, Error: "taskmanager " + taskManager + " is lost"})
+	delete(j.workers, taskManager)
+	if j.phase == halting {
+		return j.haltedByAll(ctx)
 	}
 	return nil
 }
@@ -208,7 +230,7 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 // dropping the record is for a person to decide.
 func (j *master) suspendRefused(ctx context.Context) error {
 	r := *j.record
-	r.Desired = wantSuspended
+	r.Desired, r.Refused, r.Diverting = wantSuspended, j.refusedRecord, j.diverting
 	if err := j.manager.registry.save(ctx, &r); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/weir-run/weir/internal/telemetry"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime"
+	"github.com/weir-run/weir/runtime/internal/wire"
 	"github.com/weir-run/weir/runtime/jobmanager"
 	"github.com/weir-run/weir/runtime/resourcemanager"
 	"github.com/weir-run/weir/runtime/taskmanager"
@@ -30,6 +31,7 @@ type Cluster struct {
 	Modules map[string]Module // by digest
 	// Configure, when it is set before Start, changes what the TaskManager is made of.
 	Configure func(*taskmanager.Config)
+	Network   *wire.Network // that the roles join; nil is one of their own
 	Meter     metric.Meter
 	Tracing   *telemetry.Tracing
 
@@ -60,7 +62,10 @@ func New(t testing.TB, broker *Broker) *Cluster {
 
 // Start runs the roles; they end with the test.
 func (c *Cluster) Start() {
-	network := runtime.Local()
+	network := c.Network
+	if network == nil {
+		network = runtime.Local()
+	}
 	log := slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	tasks := taskmanager.Config{
 		Storage: c.Storage, Log: log, Ingress: c.Broker.Ingress, Egress: c.Broker.Egress, Meter: c.Meter, Tracing: c.Tracing,

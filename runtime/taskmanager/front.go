@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ import (
 type front struct {
 	mu      sync.Mutex // guards what follows; a leaf
 	owners  map[string]*worker
-	known   map[string]bool // functions of jobs that have been here, though no task may run now
+	known   map[string]string // functions of jobs that have been here, by uid, though no task may run now
 	waiters map[uint64]waiter
 	next    uint64
 }
@@ -28,20 +29,27 @@ type waiter struct {
 }
 
 func newFront() *front {
-	return &front{owners: map[string]*worker{}, known: map[string]bool{}, waiters: map[uint64]waiter{}}
+	return &front{owners: map[string]*worker{}, known: map[string]string{}, waiters: map[uint64]waiter{}}
 }
 
 func ownerKey(tenant, functionType string) string { return tenant + "\x00" + functionType }
 
 // expect notes the functions of a job that is about to run: who calls them early is told to come back.
-func (f *front) expect(job *functions.Job) {
+func (f *front) expect(uid string, job *functions.Job) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range job.Modules {
 		for _, spec := range job.Modules[i].Description.Functions {
-			f.known[ownerKey(job.Namespace, spec.Type.String())] = true
+			f.known[ownerKey(job.Namespace, spec.Type.String())] = uid
 		}
 	}
+}
+
+// gone forgets the functions of a job that is deleted.
+func (f *front) gone(uid string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(f.known, func(_, job string) bool { return job == uid })
 }
 
 // open lets calls in for the functions of a worker that has started, or that has switched to another version.
@@ -55,7 +63,7 @@ func (f *front) open(w *worker, p *program) {
 			delete(f.known, key)
 			continue
 		}
-		f.owners[key], f.known[key] = w, true
+		f.owners[key], f.known[key] = w, w.attempt.Job
 	}
 }
 
@@ -114,7 +122,9 @@ func (f *front) answer(id uint64, answer router.Answer) {
 
 func (f *front) dispatch(ctx context.Context, call *router.Call) (router.Answer, error) {
 	f.mu.Lock()
-	w, known := f.owners[ownerKey(call.Namespace, call.Type)], f.known[ownerKey(call.Namespace, call.Type)]
+	key := ownerKey(call.Namespace, call.Type)
+	w := f.owners[key]
+	_, known := f.known[key]
 	f.mu.Unlock()
 	if w == nil && known {
 		return refusal(http.StatusServiceUnavailable, "job-not-running", "the job does not run right now",

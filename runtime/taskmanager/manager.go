@@ -146,6 +146,8 @@ func (m *Manager) handle(ctx context.Context, message wire.Message) error {
 		m.deploy(ctx, c)
 	case *wire.Halt:
 		m.halt(c)
+	case *wire.Forget:
+		m.front.gone(c.Job)
 	case *wire.Start:
 		m.pass(c.Attempt, c)
 	case *wire.Prepare:
@@ -185,7 +187,7 @@ func (m *Manager) deploy(ctx context.Context, d *wire.Deploy) {
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	m.front.expect(&d.Version.Job)
+	m.front.expect(d.Attempt.Job, &d.Version.Job)
 	w := newWorker(m, d, cancel)
 	m.workers[d.Attempt] = w
 	ctx = pprof.WithLabels(ctx, pprof.Labels("job", d.Version.Job.Name))
@@ -204,7 +206,7 @@ func (m *Manager) deploy(ctx context.Context, d *wire.Deploy) {
 // failure words the end of an attempt for the JobManager, which branches on what a restart can heal.
 func failure(attempt wire.Attempt, err error) *wire.Failed {
 	failed := &wire.Failed{Attempt: attempt, Error: err.Error()}
-	for _, lasting := range []error{errFatal, router.ErrTopicGone, router.ErrTruncated, router.ErrMarker, router.ErrAuth,
+	for _, lasting := range []error{errFatal, router.ErrTopicGone, router.ErrTruncated, router.ErrMarker, router.ErrAuth, router.ErrStart,
 		statestore.ErrFull, checkpoint.ErrDamaged, checkpoint.ErrNewer, checkpoint.ErrNotExist} {
 		failed.Fatal = failed.Fatal || errors.Is(err, lasting)
 	}

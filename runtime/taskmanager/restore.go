@@ -260,18 +260,25 @@ func forgetCaller(m *functions.Message) {
 	}
 }
 
-// resend queues at-least-once output that had not been acknowledged; it goes out in the task's first turn.
+// resend queues at-least-once output that had not been acknowledged; it goes out in the task's first turn. A version that
+// no longer names its cluster is refused, as with a lane that owes output.
 func (w *worker) resend(t *task, key string, body []byte) error {
+	known := false
 	for cluster, c := range w.program.clusters {
 		if c.key != key {
 			continue
 		}
+		known = true
 		for record, err := range router.EgressRecords(body) {
 			if err != nil {
 				return err
 			}
 			t.unacked.append(cluster, record)
 		}
+	}
+	if !known && len(body) > 0 {
+		return fatal(fmt.Errorf("task %d owes at-least-once output to a Kafka cluster that version %d no longer names: roll back, let it be sent, deploy again",
+			t.id, w.program.version))
 	}
 	return nil
 }

@@ -76,6 +76,10 @@ type (
 	}
 	// Halt ends an attempt's tasks at once; the answer is Halted.
 	Halt struct{ Attempt }
+	// Forget tells that a job is deleted: its functions are unknown from then on.
+	Forget struct {
+		Job string `json:"job"` // uid
+	}
 	// Query reads committed state, statistics or logs; the answer is Answer with the same ID.
 	Query struct {
 		Attempt
@@ -267,7 +271,7 @@ type (
 // messages lists every control message by its name on the wire.
 var messages = func() map[string]reflect.Type {
 	byName := map[string]reflect.Type{}
-	for _, m := range []Message{Deploy{}, Start{}, Prepare{}, Trigger{}, Complete{}, Abort{}, Fold{}, Halt{}, Query{},
+	for _, m := range []Message{Deploy{}, Start{}, Prepare{}, Trigger{}, Complete{}, Abort{}, Fold{}, Halt{}, Forget{}, Query{},
 		Deployed{}, Prepared{}, Failed{}, Waiting{}, Want{}, Acknowledge{}, Published{}, Folded{}, Halted{}, Finished{}, Answer{},
 		Offer{}, Request{}, Grant{}, Refuse{}, Release{}, Lost{}} {
 		byName[reflect.TypeOf(m).Name()] = reflect.TypeOf(m)
