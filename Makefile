@@ -56,6 +56,10 @@ e2e: build ## exactly-once under kill -9 against a real Apache Kafka (fetched wi
 docs: build ## run every command of the README and of docs, and compare what it prints
 	go test -count=1 -tags docs -timeout 15m ./internal/repo/transcript
 
+.PHONY: metrics
+metrics: ## write docs/metrics.md from the declarations in the code; `make test` compares it
+	go test -count=1 ./cmd/weir -run TestTheMetricsPageIsTrue -rewrite
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME=20s
 	FUZZTIME=$(FUZZTIME) sh tools/fuzz.sh

@@ -5,7 +5,8 @@ import (
 	"encoding/hex"
 )
 
-// Trace is the W3C trace context that a message carries: that of the span which made it. Only sampled contexts travel.
+// Trace is the W3C trace context that a message carries: that of the span which made it. Only sampled contexts travel. The
+// zero value is that of a message which begins a trace.
 type Trace struct {
 	ID    [16]byte
 	Span  [8]byte

@@ -94,7 +94,7 @@ func (t *task) take(in *ingress, fetch *router.Fetch, straight bool) error {
 		}
 		from := len(in.ext) // what a batch holds of it stays, also when it grows
 		if t.spans != nil {
-			in.ext = t.spans.arrive(in.ext, fetch.Partition.Topic, record)
+			in.ext = t.spans.arrive(in.ext, record)
 		}
 		in.ext = appendRecordExt(in.ext, route, fetch, record)
 		message := functions.Message{

@@ -34,6 +34,7 @@ const (
 	taskKey      = attribute.Key("weir.task")
 	functionKey  = attribute.Key("weir.function")
 	attemptKey   = attribute.Key("weir.message.attempt")
+	waitKey      = attribute.Key("weir.message.wait") // seconds, until its batch was called
 	epochKey     = attribute.Key("weir.checkpoint")
 	laneKey      = attribute.Key("weir.lane")
 )
@@ -76,7 +77,7 @@ func (s *spans) attach(ctx context.Context) {
 
 // arrive begins the extensions of a record's message, with a trace context when the record is sampled: by who wrote it, or,
 // when it brings no context, as one of many.
-func (s *spans) arrive(ext []byte, topic string, record *router.Record) []byte {
+func (s *spans) arrive(ext []byte, record *router.Record) []byte {
 	s.gap--
 	if len(record.Headers) == 0 && s.gap >= 0 {
 		return ext
@@ -95,10 +96,7 @@ func (s *spans) arrive(ext []byte, topic string, record *router.Record) []byte {
 	parent = parent.WithState(state)
 	if !known && s.gap < 0 {
 		s.gap = s.tracing.Gap()
-		root := s.start(nil, "receive "+topic, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
-			systemKey.String("kafka"), operationKey.String("receive"), topicKey.String(topic)))
-		root.End()
-		parent, sampled = telemetry.TraceOf(root), true
+		sampled = true // below nobody: its first invocation is the root
 	}
 	if !sampled {
 		return ext
@@ -117,32 +115,29 @@ func (s *spans) begin(t *task, b *batch) {
 		if !ok {
 			continue
 		}
-		function := t.program.functions[m.Target].name.String()
-		name, kind, attributes := "invoke "+function, trace.SpanKindInternal, []attribute.KeyValue{
-			jobKey.String(t.worker.job), taskKey.Int(t.id), functionKey.String(function), attemptKey.Int(int(m.Attempts) + 1), batchKey.Int(b.n),
-		}
-		if m.Kind == functions.KindIngress {
-			topic, coordinates := recordAttributes(m.Ext)
-			name, kind, attributes = "process "+topic, trace.SpanKindConsumer, append(attributes, coordinates...)
-		}
-		span := s.start(&parent, name, trace.WithTimestamp(time.UnixMicro(since)), trace.WithSpanKind(kind), trace.WithAttributes(attributes...))
-		span.AddEvent("call") // what lies before it, the message has waited
+		span := s.invocation(t, m, b.n, parent, time.UnixMicro(since))
 		s.open = append(s.open, invocationSpan{message: &m.Ext[0], target: m.Target, span: span, trace: telemetry.TraceOf(span)})
 	}
 }
 
-// recordAttributes are where an ingress record came from.
-func recordAttributes(ext []byte) (topic string, attributes []attribute.KeyValue) {
-	v := functions.Ext(ext, functions.TagCoordinates)
-	if len(v) < 12 {
-		return "", nil
+// invocation begins the span of a message in a batch of so many.
+func (s *spans) invocation(t *task, m *functions.Message, batch int, parent functions.Trace, since time.Time) trace.Span {
+	function := t.program.functions[m.Target].name.String()
+	attributes := make([]attribute.KeyValue, 0, 11)
+	attributes = append(attributes, jobKey.String(t.worker.job), taskKey.Int(t.id), functionKey.String(function),
+		attemptKey.Int(int(m.Attempts)+1), waitKey.Float64(time.Since(since).Seconds()), batchKey.Int(batch))
+	name, kind := "invoke "+function, trace.SpanKindInternal
+	if v := functions.Ext(m.Ext, functions.TagCoordinates); m.Kind == functions.KindIngress && len(v) >= 12 {
+		le, topic := binary.LittleEndian, string(v[12:])
+		name, kind = "process "+topic, trace.SpanKindConsumer
+		attributes = append(attributes, systemKey.String("kafka"), operationKey.String("process"), topicKey.String(topic),
+			partitionKey.Int(int(int32(le.Uint32(v)))), offsetKey.Int64(int64(le.Uint64(v[4:]))))
 	}
-	le := binary.LittleEndian
-	topic = string(v[12:])
-	return topic, []attribute.KeyValue{
-		systemKey.String("kafka"), operationKey.String("process"), topicKey.String(topic),
-		partitionKey.Int(int(int32(le.Uint32(v)))), offsetKey.Int64(int64(le.Uint64(v[4:]))),
+	above := &parent
+	if parent.ID == [16]byte{} {
+		above = nil
 	}
+	return s.start(above, name, trace.WithTimestamp(since), trace.WithSpanKind(kind), trace.WithAttributes(attributes...))
 }
 
 // end closes the spans of the batch, whose effects have applied.
