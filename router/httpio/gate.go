@@ -55,9 +55,9 @@ func (g *gate) serve(ctx context.Context, r *request) response {
 	if g.observer == nil {
 		return g.answer(ctx, r, nil)
 	}
-	ext, end := g.observer.begin(ctx, r)
+	call, ext := g.observer.begin(ctx, r)
 	answered := g.answer(ctx, r, ext)
-	end(&answered)
+	g.observer.end(ctx, call, r, &answered)
 	return answered
 }
 

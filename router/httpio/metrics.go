@@ -2,8 +2,8 @@ package httpio
 
 import (
 	"context"
+	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -38,6 +38,7 @@ func Metrics() []telemetry.Metric {
 // observer measures and traces calls. Its fields may each be absent.
 type observer struct {
 	duration metric.Float64Histogram
+	usual    map[int][]metric.RecordOption // of POST, by the status of what went well: made once, as most calls have them
 	tracing  *telemetry.Tracing
 }
 
@@ -46,39 +47,58 @@ func newObserver(cfg *Config) *observer {
 	if cfg.Meter == nil && cfg.Tracing == nil {
 		return nil
 	}
-	o := &observer{tracing: cfg.Tracing}
+	o := &observer{tracing: cfg.Tracing, usual: map[int][]metric.RecordOption{}}
 	if cfg.Meter != nil {
 		o.duration = telemetry.NewSet(cfg.Meter, Metrics()).Histogram("http.server.request.duration")
+	}
+	for _, status := range []int{http.StatusOK, http.StatusAccepted, http.StatusNoContent} {
+		o.usual[status] = []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attributesOf(http.MethodPost, &response{status: status})...))}
 	}
 	return o
 }
 
-// begin starts to observe a request; the function it returns ends that. A traced call takes its context along.
-func (o *observer) begin(ctx context.Context, r *request) (ext []byte, end func(*response)) {
-	started := time.Now()
-	span := o.span(ctx, r)
-	if span != nil {
-		t := telemetry.TraceOf(span)
-		ext = functions.AppendTrace(nil, &t, started.UnixMicro())
+// observed is a call under way.
+type observed struct {
+	started time.Time
+	span    trace.Span // nil: it is not traced
+}
+
+// begin starts to observe a request. A traced call takes its context along.
+func (o *observer) begin(ctx context.Context, r *request) (call observed, ext []byte) {
+	call.started = time.Now()
+	if call.span = o.span(ctx, r); call.span != nil {
+		t := telemetry.TraceOf(call.span)
+		ext = functions.AppendTrace(nil, &t, call.started.UnixMicro())
 	}
-	return ext, func(done *response) {
-		attributes := []attribute.KeyValue{methodKey.String(knownMethod(r.method)), routeKey.String(route), statusKey.Int(done.status)}
-		if done.problem != nil && done.status >= 500 {
-			attributes = append(attributes, errorKey.String(done.problem.Type))
+	return call, ext
+}
+
+// end notes how a call ended.
+func (o *observer) end(ctx context.Context, call observed, r *request, done *response) {
+	if o.duration != nil {
+		options := o.usual[done.status]
+		if options == nil || r.method != http.MethodPost {
+			options = []metric.RecordOption{metric.WithAttributes(attributesOf(r.method, done)...)}
 		}
-		if o.duration != nil {
-			o.duration.Record(ctx, time.Since(started).Seconds(), metric.WithAttributes(attributes...))
-		}
-		if span == nil {
-			return
-		}
-		if done.status >= 500 {
-			span.SetStatus(codes.Error, done.problem.Type)
-		}
-		span.SetAttributes(attributes...)
-		span.SetAttributes(attribute.String("weir.checkpoint", strconv.FormatUint(done.answer.Epoch, 10)))
-		span.End()
+		o.duration.Record(ctx, time.Since(call.started).Seconds(), options...)
 	}
+	if call.span == nil {
+		return
+	}
+	if done.problem != nil && done.status >= http.StatusInternalServerError {
+		call.span.SetStatus(codes.Error, done.problem.Type)
+	}
+	call.span.SetAttributes(attributesOf(r.method, done)...)
+	call.span.SetAttributes(attribute.Int64("weir.checkpoint", int64(done.answer.Epoch)))
+	call.span.End()
+}
+
+func attributesOf(method string, done *response) []attribute.KeyValue {
+	attributes := []attribute.KeyValue{methodKey.String(knownMethod(method)), routeKey.String(route), statusKey.Int(done.status)}
+	if done.problem != nil && done.status >= http.StatusInternalServerError {
+		attributes = append(attributes, errorKey.String(done.problem.Type))
+	}
+	return attributes
 }
 
 // span begins the span of a request that is sampled: by its caller, or, when it comes without a context, by the ratio.

@@ -439,7 +439,6 @@ func FuzzPath(f *testing.F) {
 	})
 }
 
-// BenchmarkInvoke is a whole request over a kept connection, with a dispatch that answers at once: what HTTP costs.
 func TestCloseGivesThePortOfAServerThatNeverRanBack(t *testing.T) {
 	never := func(context.Context, *router.Call) (router.Answer, error) { return router.Answer{}, nil }
 	first, err := httpio.New(httpio.Config{Address: "127.0.0.1:0"}, never)
@@ -455,28 +454,6 @@ func TestCloseGivesThePortOfAServerThatNeverRanBack(t *testing.T) {
 	}
 	if err := second.Close(); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func BenchmarkInvoke(b *testing.B) {
-	address, _ := start(b, httpio.Config{}, func(context.Context, *router.Call) (router.Answer, error) {
-		return router.Answer{Status: 200, Body: []byte("42"), Epoch: 7}, nil
-	})
-	conn, err := net.Dial("tcp", strings.TrimPrefix(address, "http://"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer conn.Close()
-	request := []byte("POST /in/example/counter/ann HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n3")
-	answer := make([]byte, 1024)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := conn.Write(request); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := conn.Read(answer); err != nil {
-			b.Fatal(err)
-		}
 	}
 }
 
