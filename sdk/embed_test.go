@@ -39,19 +39,60 @@ const guest = `package main
 
 import weir "github.com/weir-run/weir/sdk/go"
 
-var total = weir.Bytes("total")
+var total, count = weir.Bytes("total"), weir.Int64("count")
 
 func init() {
 	weir.Handle("t/echo", func(c *weir.Call, b []byte) error {
 		total.Set(c, append(total.Get(c), b...))
 		return c.ReplyBytes(total.Get(c))
 	})
+	weir.Handle("t/count", func(c *weir.Call, n int64) error {
+		count.Set(c, count.Get(c)+n)
+		c.Egress("counts").PutString(c.Key(), c.Now().String())
+		return c.Reply(count.Get(c))
+	})
+	weir.Handle("t/text", func(c *weir.Call, s string) error { return c.ReplyString(s) })
+}
+
+func main() {}
+`
+
+const guestOfJSON = `package main
+
+import weir "github.com/weir-run/weir/sdk/go"
+
+func init() {
+	weir.Handle("t/json", func(c *weir.Call, v struct{ N int }) error { return c.Reply(int64(v.N)) })
 }
 
 func main() {}
 `
 
 func TestAGuestBuildsOfflineFromACopyOfTheSource(t *testing.T) {
+	module := buildGuest(t, guest)
+	for _, export := range []string{"memory", "_initialize", "weir_abi", "weir_describe", "weir_in", "weir_out", "weir_batch"} {
+		if !bytes.Contains(module, append([]byte{byte(len(export))}, export...)) {
+			t.Errorf("the module has no export %s", export)
+		}
+	}
+}
+
+// Half of a module is package json where a message needs it. Handle leaves it out by what the compiler inlines and folds.
+func TestOnlyAGuestOfJSONCarriesPackageJSON(t *testing.T) {
+	for _, c := range []struct {
+		name, source string
+		want         bool
+	}{{"bytes, numbers and text", guest, false}, {"JSON", guestOfJSON, true}} {
+		module := buildGuest(t, c.source)
+		if got := bytes.Contains(module, []byte("encoding_json.Unmarshal")); got != c.want {
+			t.Errorf("a guest of %s, %d bytes: json.Unmarshal is in it: %v, want %v", c.name, len(module), got, c.want)
+		}
+	}
+}
+
+// buildGuest builds a module from its source and a copy of the SDK's.
+func buildGuest(t *testing.T, guest string) []byte {
+	t.Helper()
 	dir := t.TempDir()
 	write := func(name string, text []byte) {
 		name = filepath.Join(dir, filepath.FromSlash(name))
@@ -86,9 +127,5 @@ func TestAGuestBuildsOfflineFromACopyOfTheSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, export := range []string{"memory", "_initialize", "weir_abi", "weir_describe", "weir_in", "weir_out", "weir_batch"} {
-		if !bytes.Contains(module, append([]byte{byte(len(export))}, export...)) {
-			t.Errorf("the module has no export %s", export)
-		}
-	}
+	return module
 }

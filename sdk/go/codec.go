@@ -147,5 +147,5 @@ func notA(what string, v []byte) error {
 	if len(v) > maxQuoted {
 		shown, more = v[:maxQuoted], "..."
 	}
-	return &valueError{"value " + strconv.QuoteToGraphic(string(shown)) + more + " is no " + what}
+	return &valueError{"value " + quoted(shown) + more + " is no " + what}
 }

@@ -1,8 +1,6 @@
 package weir
 
 import (
-	"errors"
-
 	"github.com/weir-run/weir/sdk/abi"
 )
 
@@ -69,8 +67,7 @@ func (g *Guest) Batch(size int) int {
 	}
 	c := &g.call
 	if err := c.pass.Open(g.in[:size], g.out); err != nil {
-		var e *abi.Error
-		if errors.As(err, &e) && e.Version() {
+		if e, ok := err.(*abi.Error); ok && e.Version() {
 			return abi.GuestVersion
 		}
 		return abi.GuestBatch

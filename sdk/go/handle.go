@@ -56,48 +56,72 @@ func (stateless) position() int { return -1 }
 // all of them travel with each of its batches, and an absent one costs about as much as a lookup. In a module with several
 // functions name the states each uses, or Stateless. Touching another state panics, and so fails the invocation.
 func Handle[T any](name string, fn func(*Call, T) error, states ...Declared) {
+	// Small enough to be inlined where T is known, so that the linker drops package json unless a message needs it.
+	var other handler = jsonHandler[T](fn)
+	switch any(fn).(type) {
+	case func(*Call, int64) error, func(*Call, string) error, func(*Call, []byte) error:
+		other = nil
+	}
+	register(name, fn, other, states)
+}
+
+// handler takes a message in bytes.
+type handler interface {
+	handle(c *Call, value []byte) error
+}
+
+func register(name string, fn any, other handler, states []Declared) {
 	var handle func(*Call, []byte) error
-	switch fn := any(fn).(type) {
+	switch fn := fn.(type) {
 	case func(*Call, int64) error:
-		handle = func(c *Call, value []byte) error {
-			n, ok := parseDecimal(value)
-			if !ok || !c.pass.Untyped() {
-				var err error
-				if n, err = parseInt(c.pass.Type(), value); err != nil {
-					return err
-				}
-			}
-			return fn(c, n)
-		}
+		handle = adaptInt(fn)
 	case func(*Call, string) error:
-		handle = func(c *Call, value []byte) error {
-			text, err := parseString(c.pass.Type(), value)
-			if err != nil {
-				return err
-			}
-			return fn(c, string(text))
-		}
+		handle = adaptString(fn)
 	case func(*Call, []byte) error:
 		handle = fn
 	default:
-		handle = handleJSON(any(fn).(func(*Call, T) error))
+		handle = other.handle
 	}
 	registered.handle(name, handle, states)
 }
 
-func handleJSON[T any](fn func(*Call, T) error) func(*Call, []byte) error {
+func adaptInt(handle func(*Call, int64) error) func(*Call, []byte) error {
 	return func(c *Call, value []byte) error {
-		var v T
-		if err := json.Unmarshal(value, &v); err != nil {
-			return &valueError{err.Error()}
+		n, ok := parseDecimal(value)
+		if !ok || !c.pass.Untyped() {
+			var err error
+			if n, err = parseInt(c.pass.Type(), value); err != nil {
+				return err
+			}
 		}
-		return fn(c, v)
+		return handle(c, n)
 	}
+}
+
+func adaptString(handle func(*Call, string) error) func(*Call, []byte) error {
+	return func(c *Call, value []byte) error {
+		text, err := parseString(c.pass.Type(), value)
+		if err != nil {
+			return err
+		}
+		return handle(c, string(text))
+	}
+}
+
+// jsonHandler is the handler of a message in JSON.
+type jsonHandler[T any] func(*Call, T) error
+
+func (fn jsonHandler[T]) handle(c *Call, value []byte) error {
+	var v T
+	if err := json.Unmarshal(value, &v); err != nil {
+		return &valueError{err.Error()}
+	}
+	return fn(c, v)
 }
 
 func (r *registry) handle(name string, handle func(*Call, []byte) error, states []Declared) {
 	if fault := checkTypeName(name); fault != "" {
-		panic("weir: Handle(" + strconv.Quote(name) + "): " + fault)
+		panic("weir: Handle(" + quoted(name) + "): " + fault)
 	}
 	f := &function{name: name, handle: handle, chosen: len(states) > 0}
 	for _, s := range states {
@@ -107,7 +131,7 @@ func (r *registry) handle(name string, handle func(*Call, []byte) error, states 
 	}
 	for _, other := range r.functions {
 		if other.name == name {
-			panic("weir: Handle(" + strconv.Quote(name) + "): the function is registered already")
+			panic("weir: Handle(" + quoted(name) + "): the function is registered already")
 		}
 	}
 	r.functions = append(r.functions, f)
@@ -116,7 +140,7 @@ func (r *registry) handle(name string, handle func(*Call, []byte) error, states 
 // Ingress names a topic whose records go to the given functions when no module.yaml says otherwise.
 func Ingress(topic string, functions ...string) {
 	if topic == "" || len(functions) == 0 {
-		panic("weir: Ingress(" + strconv.Quote(topic) + "): want a topic and the functions that get its records")
+		panic("weir: Ingress(" + quoted(topic) + "): want a topic and the functions that get its records")
 	}
 	registered.ingresses = append(registered.ingresses, ingress{topic, functions})
 }
@@ -137,7 +161,7 @@ func (r *registry) resolve() {
 		for i, a := range f.states {
 			for _, b := range f.states[:i] {
 				if r.states[a].name == r.states[b].name {
-					panic("weir: " + f.name + " uses two states called " + strconv.Quote(r.states[a].name) +
+					panic("weir: " + f.name + " uses two states called " + quoted(r.states[a].name) +
 						"; rename one, or name each function's states in Handle")
 				}
 			}
@@ -146,7 +170,7 @@ func (r *registry) resolve() {
 	for _, in := range r.ingresses {
 		for _, name := range in.functions {
 			if !r.has(name) {
-				panic("weir: Ingress(" + strconv.Quote(in.topic) + "): no function " + strconv.Quote(name) + " is registered")
+				panic("weir: Ingress(" + quoted(in.topic) + "): no function " + quoted(name) + " is registered")
 			}
 		}
 	}
@@ -218,23 +242,6 @@ func comma(b []byte, i int) []byte {
 	return b
 }
 
-// appendQuoted appends s as a JSON string.
-func appendQuoted(b []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	b = append(b, '"')
-	for _, c := range []byte(strings.ToValidUTF8(s, "\uFFFD")) {
-		switch {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c < ' ':
-			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		default:
-			b = append(b, c)
-		}
-	}
-	return append(b, '"')
-}
-
 // checkTypeName says what is wrong with a function type's name, by the rules of functions.ParseTypeName.
 func checkTypeName(s string) string {
 	namespace, name, ok := strings.Cut(s, "/")
@@ -245,7 +252,9 @@ func checkTypeName(s string) string {
 		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
 		default:
-			return "character " + strconv.QuoteRune(rune(c)) + " is not allowed; use letters, digits, '.', '_' and '-'"
+			q := quoted([]byte{c})
+			unquoted := q[1 : len(q)-1]
+			return "character " + "'" + unquoted + "'" + " is not allowed; use letters, digits, '.', '_' and '-'"
 		}
 	}
 	return ""

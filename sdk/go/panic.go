@@ -1,7 +1,6 @@
 package weir
 
 import (
-	"fmt"
 	"path"
 	"runtime"
 	"strconv"
@@ -40,5 +39,24 @@ func panicText(cause any) string {
 			break
 		}
 	}
-	return "panic: " + fmt.Sprint(cause) + first + stack.String()
+	return "panic: " + causeText(cause) + first + stack.String()
+}
+
+// causeText is fmt.Sprint for what panics are mostly called with. Package fmt itself would be half of a small module.
+func causeText(cause any) string {
+	switch cause := cause.(type) {
+	case error:
+		return cause.Error()
+	case interface{ String() string }:
+		return cause.String()
+	case string:
+		return cause
+	case int:
+		return strconv.Itoa(cause)
+	case int64:
+		return strconv.FormatInt(cause, 10)
+	case bool:
+		return strconv.FormatBool(cause)
+	}
+	return "a value that is no error and no text"
 }

@@ -46,9 +46,9 @@ func (c *Call) misuse(s *slot) string {
 	case s.index < 0:
 		return "a state was never declared: make it with Int64, String, Bytes, JSON or State"
 	case s.bad:
-		return "state " + strconv.Quote(registered.states[s.index].name) + " has " + strconv.Itoa(len(s.value)) + " bytes: it is no int64"
+		return "state " + quoted(registered.states[s.index].name) + " has " + strconv.Itoa(len(s.value)) + " bytes: it is no int64"
 	}
-	return c.function.name + " does not name state " + strconv.Quote(registered.states[s.index].name) + " in Handle"
+	return c.function.name + " does not name state " + quoted(registered.states[s.index].name) + " in Handle"
 }
 
 // load takes the next state of the batch.

@@ -1,7 +1,5 @@
 package weir
 
-import "strconv"
-
 // Value is one named state of a key, declared once as a package variable. Its methods are called within a handler, with the
 // handler's Call. Values of other keys are out of reach: send their address a message.
 type Value[T any] struct {
@@ -106,7 +104,7 @@ func (v *Value[T]) Get(c *Call) T {
 	}
 	x, err := v.codec.Parse(c.bytes(s, v.views))
 	if err != nil {
-		panic("state " + strconv.Quote(v.name) + ": " + err.Error())
+		panic("state " + quoted(v.name) + ": " + err.Error())
 	}
 	return x
 }
@@ -117,7 +115,7 @@ func (v *Value[T]) Set(c *Call, x T) {
 	c.touch(s)
 	b, err := v.codec.Append(s.buffers[s.current][:0], x)
 	if err != nil {
-		panic("state " + strconv.Quote(v.name) + ": " + err.Error())
+		panic("state " + quoted(v.name) + ": " + err.Error())
 	}
 	s.value, s.buffers[s.current], s.Present = b, b, true
 }
