@@ -84,7 +84,7 @@ func (w *worker) run(ctx context.Context, d *wire.Deploy) error {
 		w.manager.front.close(w)
 		cancel()
 		_ = group.Wait() // their errors came through fail
-		w.close()
+		w.close(ctx)
 	}()
 	deployed, err := w.restore(ctx, group, d)
 	if err != nil {
@@ -331,8 +331,8 @@ func (w *worker) fold(ctx context.Context, c *wire.Fold) {
 	w.send(answer)
 }
 
-// close frees what the attempt holds; its goroutines have ended.
-func (w *worker) close() {
+// close frees what the attempt holds; its goroutines have ended, and so has ctx.
+func (w *worker) close(ctx context.Context) {
 	w.manager.instruments.leave(w)
 	w.inboxClose()
 	w.closing = true
@@ -341,6 +341,11 @@ func (w *worker) close() {
 	}
 	w.releaseSealed()
 	for _, t := range w.local {
+		for i := range t.ingresses {
+			if w.started.IsZero() {
+				_ = t.ingresses[i].source.Run(ctx) // the attempt ended before it ran: it only gives its connections back
+			}
+		}
 		closeAll(t.invokers)
 		t.upcoming.close()
 		for _, c := range t.commands.Take(nil) {
