@@ -96,7 +96,7 @@ func OpenClient(cluster functions.Cluster, secrets Secrets, log *slog.Logger) (*
 	}
 	c := &Client{address: cluster.Address, known: cluster.SASL != nil, watch: newWatch(log)}
 	var err error
-	if c.opts, err = options(cluster, secrets, "weir-cli", c.watch); err != nil {
+	if c.opts, err = options(cluster, secrets, "weir-cli", c.watch, nil); err != nil {
 		return nil, fmt.Errorf("open kafka client: %w", err)
 	}
 	c.cl, err = kgo.NewClient(append(c.opts[:len(c.opts):len(c.opts)],

@@ -30,6 +30,9 @@ const (
 	requestTimeout = 15 * time.Second
 )
 
+// Dial opens a connection to a broker in place of TCP: to one in this process.
+type Dial = func(ctx context.Context, network, address string) (net.Conn, error)
+
 // Secrets resolves a credential reference such as ${env:NAME} when a connection is made.
 type Secrets func(ref string) (string, error)
 
@@ -54,7 +57,7 @@ func pause(ctx context.Context, n int) error {
 }
 
 // options are those that every client of a cluster has. Nothing connects before the first request.
-func options(c functions.Cluster, secrets Secrets, clientID string, w *watch) ([]kgo.Opt, error) {
+func options(c functions.Cluster, secrets Secrets, clientID string, w *watch, dial Dial) ([]kgo.Opt, error) {
 	var seeds []string
 	for s := range strings.SplitSeq(c.Address, ",") {
 		if s = strings.TrimSpace(s); s != "" {
@@ -67,6 +70,9 @@ func options(c functions.Cluster, secrets Secrets, clientID string, w *watch) ([
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(seeds...), kgo.ClientID(clientID), kgo.WithHooks(w),
 		kgo.RetryBackoffFn(backoff), kgo.DisableClientMetrics(),
+	}
+	if dial != nil {
+		opts = append(opts, kgo.Dialer(dial))
 	}
 	if c.TLS != nil {
 		keys, err := openKeys(c.TLS, w.log)

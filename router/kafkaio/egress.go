@@ -47,6 +47,7 @@ type EgressConfig struct {
 	// because that broker can lose part of a commit when it is killed.
 	Embedded bool
 	Secrets  Secrets // nil: credentials stand for themselves
+	Dial     Dial    // nil is TCP
 	Log      *slog.Logger
 }
 
@@ -104,7 +105,7 @@ func OpenEgress(cfg EgressConfig) (*Egress, error) {
 		}
 		e.declared[t.Name] = t
 	}
-	opts, err := options(cfg.Cluster, cfg.Secrets, "weir-egress", e.watch)
+	opts, err := options(cfg.Cluster, cfg.Secrets, "weir-egress", e.watch, cfg.Dial)
 	if err != nil {
 		return nil, fmt.Errorf("open egress: %w", err)
 	}

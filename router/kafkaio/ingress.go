@@ -27,6 +27,7 @@ type IngressConfig struct {
 	// and is read from its beginning.
 	Started bool
 	Secrets Secrets // nil: credentials stand for themselves
+	Dial    Dial    // nil is TCP
 	Log     *slog.Logger
 }
 
@@ -83,7 +84,7 @@ func OpenIngress(cfg IngressConfig) (*Ingress, error) {
 	}
 	i.finder.started = cfg.Started
 	i.finder.adopt(i, cfg.Positions)
-	opts, err := options(cfg.Ingress.Cluster, cfg.Secrets, "weir-ingress", i.watch)
+	opts, err := options(cfg.Ingress.Cluster, cfg.Secrets, "weir-ingress", i.watch, cfg.Dial)
 	if err != nil {
 		return nil, fmt.Errorf("open ingress %s: %w", cfg.Ingress.ID, err)
 	}
