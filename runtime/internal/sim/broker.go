@@ -18,19 +18,17 @@ type logs struct {
 	published func(l *lane, number uint64) // told of every commit before it is visible
 
 	mu      sync.Mutex // guards what follows; a leaf
-	topics  map[string][][]record
+	topics  map[string][][]Record
 	markers map[string]uint64
 	holders map[string]int   // by lane: how often it was taken
 	newest  map[string]*lane // who took it last
 	readers []*ingress
 }
 
-type record struct{ key, value string }
-
 func newLogs(partitions int, topics ...string) *logs {
-	b := &logs{topics: map[string][][]record{}, markers: map[string]uint64{}, holders: map[string]int{}, newest: map[string]*lane{}}
+	b := &logs{topics: map[string][][]Record{}, markers: map[string]uint64{}, holders: map[string]int{}, newest: map[string]*lane{}}
 	for _, t := range topics {
-		b.topics[t] = make([][]record, partitions)
+		b.topics[t] = make([][]Record, partitions)
 	}
 	return b
 }
@@ -41,7 +39,7 @@ func (b *logs) append(topic, key, value string) int {
 	_, _ = h.Write([]byte(key)) // never fails
 	partitions := b.topics[topic]
 	p := int(h.Sum32() % uint32(len(partitions)))
-	partitions[p] = append(partitions[p], record{key, value})
+	partitions[p] = append(partitions[p], Record{key, value})
 	return p
 }
 
@@ -56,17 +54,6 @@ func (b *logs) produce(topic, key, value string) int {
 	return p
 }
 
-// count is how many records a topic has.
-func (b *logs) count(topic string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	n := 0
-	for _, p := range b.topics[topic] {
-		n += len(p)
-	}
-	return n
-}
-
 // ingress implements router.Ingress over one task's partitions.
 type ingress struct {
 	logs        *logs
@@ -78,6 +65,9 @@ type ingress struct {
 }
 
 func (p *process) ingress(r *taskmanager.IngressRequest) (router.Ingress, error) {
+	if p.world.options.Broker != nil {
+		return p.world.options.Broker.Ingress(r)
+	}
 	b := p.world.logs
 	in := &ingress{logs: b, limit: p.world.plan.poll, ready: make(chan struct{}, 1)}
 	topic := r.Spec.Topics[0].Topic
@@ -127,7 +117,7 @@ func (i *ingress) Poll(limit int) *router.Fetch {
 		i.fetch = router.Fetch{Partition: p.Partition, HighWater: int64(len(log))}
 		for len(i.fetch.Records) < min(limit, i.limit) && int(p.Offset) < len(log) {
 			r := log[p.Offset]
-			i.fetch.Records = append(i.fetch.Records, router.Record{Key: []byte(r.key), Value: []byte(r.value), Offset: p.Offset})
+			i.fetch.Records = append(i.fetch.Records, router.Record{Key: []byte(r.Key), Value: []byte(r.Value), Offset: p.Offset})
 			p.Offset++
 		}
 		i.fetch.Next = *p
@@ -139,7 +129,10 @@ func (i *ingress) Poll(limit int) *router.Fetch {
 // egress implements router.Egress.
 type egress struct{ process *process }
 
-func (p *process) egress(*taskmanager.EgressRequest) (router.Egress, error) {
+func (p *process) egress(r *taskmanager.EgressRequest) (router.Egress, error) {
+	if p.world.options.Broker != nil {
+		return p.world.options.Broker.Egress(r)
+	}
 	return &egress{p}, nil
 }
 

@@ -31,15 +31,15 @@ func (w *world) history() (*history.History, error) {
 		if topic == workload.Acks {
 			letter = 's'
 		}
-		for _, partition := range w.logs.topics[topic] {
+		for _, partition := range w.records(topic) {
 			for _, r := range partition {
-				at, err := workload.ParseKey(r.key, letter)
+				at, err := workload.ParseKey(r.Key, letter)
 				if err != nil {
-					return nil, fmt.Errorf("key %q in %s: %w", r.key, topic, err)
+					return nil, fmt.Errorf("key %q in %s: %w", r.Key, topic, err)
 				}
-				output, err := workload.ParseOutput(r.value)
+				output, err := workload.ParseOutput(r.Value)
 				if err != nil {
-					return nil, fmt.Errorf("record %q in %s: %w", r.value, topic, err)
+					return nil, fmt.Errorf("record %q in %s: %w", r.Value, topic, err)
 				}
 				*to = append(*to, history.Received{At: at, Output: output})
 			}

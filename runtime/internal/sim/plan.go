@@ -40,11 +40,13 @@ const (
 	maxInputs  = 24
 	maxCalls   = 6
 	maxSources = 5
+	// MaxPartitions is how many partitions the topics of a Broker have.
+	MaxPartitions = 4
 )
 
 func newPlan(r *rand.Rand) plan {
 	p := plan{
-		taskManagers: 1 + r.IntN(2), parallelism: 1 + r.IntN(4), groups: 8, partitions: 1 + r.IntN(4),
+		taskManagers: 1 + r.IntN(2), parallelism: 1 + r.IntN(4), groups: 8, partitions: 1 + r.IntN(MaxPartitions),
 		poll: 1 + r.IntN(6), gated: r.IntN(2) == 0,
 		inputs: 4 + r.IntN(maxInputs-3), calls: r.IntN(maxCalls + 1), sources: 1 + r.IntN(maxSources),
 		kills: r.IntN(4), powerOff: r.IntN(101), pauses: r.IntN(2) * r.IntN(3), deploys: r.IntN(4), blinks: r.IntN(2) * r.IntN(2), full: r.IntN(2) * r.IntN(3),

@@ -24,7 +24,7 @@ func Run(seed uint64, options Options) *Result {
 		w.plan.inputs, w.plan.sources, w.plan.calls = 1+w.drawn.IntN(maxInputs), 1+w.drawn.IntN(maxSources), 0
 	}
 	w.scheduler.weights, w.scheduler.say = w.plan.weights, w.say
-	w.byPart = make([][]history.Input, w.plan.partitions)
+	w.byPart = make([][]history.Input, MaxPartitions)
 	w.logs = newLogs(w.plan.partitions, workload.Inputs, workload.Effects, workload.Acks, "dead")
 	w.logs.published = w.leaves
 	w.disk = &disk{files: map[string]*file{}}
@@ -192,6 +192,9 @@ func (w *world) event(left *plan) bool {
 // quiet is the part without faults: one process lives, and everything that is owed has to come.
 func (w *world) quiet() {
 	w.calm = true
+	if w.options.Broker != nil {
+		w.options.Broker.Calm()
+	}
 	w.scheduler.note("calm")
 	if older := w.older(); len(older) > 0 {
 		for _, p := range older {
@@ -265,7 +268,7 @@ func (w *world) liveness(what string) {
 	effects, acks := w.owed()
 	waiting, answered := w.callCounts()
 	w.violate("liveness", "%s do not come to an end: %d of %d effects, %d of %d acknowledgements, %d calls wait", what,
-		w.logs.count(workload.Effects), effects+answered, w.logs.count(workload.Acks), acks, waiting)
+		w.count(workload.Effects), effects+answered, w.count(workload.Acks), acks, waiting)
 }
 
 // settleDown brings the job to rest behind a final epoch, so that what comes twice has come.

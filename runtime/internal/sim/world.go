@@ -14,6 +14,7 @@ import (
 	"github.com/weir-run/weir/internal/e2e/workload"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/internal/wire"
+	"github.com/weir-run/weir/runtime/taskmanager"
 )
 
 const (
@@ -34,7 +35,25 @@ type Options struct {
 	Log io.Writer // every step and the roles' own log; nil is silent
 	// Workload, when it is not 0, draws the inputs, so that runs of several seeds get the same ones; there are no calls then.
 	Workload uint64
+	// Broker, when there is one, is where inputs come from and outputs go, instead of the run's own model.
+	Broker Broker
 }
+
+// Broker is a broker that is not the run's own, and outlives processes. Its requests do not wait for the scheduler.
+type Broker interface {
+	Address() string
+	Ingress(*taskmanager.IngressRequest) (router.Ingress, error)
+	Egress(*taskmanager.EgressRequest) (router.Egress, error)
+	// Produce appends an input to a partition.
+	Produce(topic string, partition int, key, value string)
+	// Records are those that a reader of committed records sees, by partition.
+	Records(topic string) [][]Record
+	// Calm ends what the broker does to its clients.
+	Calm()
+}
+
+// Record is a record of a topic.
+type Record struct{ Key, Value string }
 
 // Result is what became of a run.
 type Result struct {
@@ -124,6 +143,9 @@ func (w *world) say(format string, args ...any) {
 // job is the job of the run at a parallelism, in one of two versions that do the same.
 func (w *world) job(parallelism, version int) *functions.Job {
 	cluster := functions.Cluster{Address: "memory"}
+	if w.options.Broker != nil {
+		cluster.Address = w.options.Broker.Address()
+	}
 	egress := func(topic string) functions.Egress {
 		return functions.Egress{ID: topic, Cluster: cluster, Delivery: functions.ExactlyOnce, Topic: topic, Topics: []string{topic}}
 	}
@@ -168,7 +190,11 @@ func (w *world) produceInput() {
 	in := history.Input{Source: source, Input: workload.Input{
 		Seq: w.seqs[source], Fanout: uint8(w.drawn.IntN(workload.MaxFanout + 1)), Hops: uint8(w.drawn.IntN(workload.MaxHops + 1)),
 	}}
-	partition := w.logs.produce(workload.Inputs, workload.SourceKey(source), string(in.Input.Append(nil)))
+	key, value := workload.SourceKey(source), string(in.Input.Append(nil))
+	partition := w.logs.produce(workload.Inputs, key, value)
+	if b := w.options.Broker; b != nil {
+		b.Produce(workload.Inputs, partition, key, value)
+	}
 	w.inputs = append(w.inputs, in)
 	w.byPart[partition] = append(w.byPart[partition], in)
 	w.scheduler.note("produce %d/%d", source, in.Seq)
@@ -201,7 +227,23 @@ func (w *world) callCounts() (unanswered, answered int) {
 func (w *world) complete() bool {
 	waiting, answered := w.callCounts()
 	effects, acks := w.owed()
-	return waiting == 0 && w.logs.count(workload.Effects) >= effects+answered && w.logs.count(workload.Acks) >= acks && w.consumed()
+	return waiting == 0 && w.count(workload.Effects) >= effects+answered && w.count(workload.Acks) >= acks && w.consumed()
+}
+
+// records are the outputs of a topic, by partition.
+func (w *world) records(topic string) [][]Record {
+	if b := w.options.Broker; b != nil {
+		return b.Records(topic)
+	}
+	return w.logs.topics[topic]
+}
+
+func (w *world) count(topic string) int {
+	n := 0
+	for _, partition := range w.records(topic) {
+		n += len(partition)
+	}
+	return n
 }
 
 // consumed says that a checkpoint holds positions behind every input: some cause nothing that can be seen.
