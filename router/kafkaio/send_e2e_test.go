@@ -5,8 +5,8 @@ package kafkaio_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/weir-run/weir/router/kafkaio"
 )
@@ -26,9 +26,11 @@ func TestSendsSurviveBrokerKills(t *testing.T) {
 			defer cancel()
 			e := sending(t, k, kafkaio.EgressTopic{Name: "sent", Compression: "lz4"})
 			stop, sent := make(chan struct{}), make(chan int, 1)
-			go func() { sent <- sendUntil(ctx, t, e, stop) }()
+			var told atomic.Int64
+			go func() { sent <- sendUntil(ctx, t, e, stop, &told) }()
 			for n := range brokerKills {
-				time.Sleep(time.Second) // load before the next kill, not a wait for something
+				enough := told.Load() + 2*openSends
+				until(t, "get on after the last kill", func(context.Context) bool { return told.Load() >= enough || t.Failed() })
 				if n == brokerKills-1 {
 					if err := errors.Join(b.Pause(), hang(ctx), b.Resume()); err != nil {
 						t.Fatal(err)
@@ -47,7 +49,8 @@ func TestSendsSurviveBrokerKills(t *testing.T) {
 }
 
 // sendUntil sends ten records at a time until stop is closed, waits until all are acknowledged, and returns their number.
-func sendUntil(ctx context.Context, t *testing.T, e *kafkaio.Egress, stop chan struct{}) int {
+// told counts the Sends that are over.
+func sendUntil(ctx context.Context, t *testing.T, e *kafkaio.Egress, stop chan struct{}, told *atomic.Int64) int {
 	done := make(chan error, openSends)
 	open, n := 0, 0
 	for ending := false; !ending || open > 0; {
@@ -63,6 +66,7 @@ func sendUntil(ctx context.Context, t *testing.T, e *kafkaio.Egress, stop chan s
 		}
 		select {
 		case err := <-done:
+			told.Add(1)
 			if open--; err != nil {
 				t.Error(err)
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,7 +28,7 @@ const sentKeys = 9
 // sending opens an egress and runs it until the test ends.
 func sending(t testing.TB, k *kafka, topics ...kafkaio.EgressTopic) *kafkaio.Egress {
 	t.Helper()
-	e, err := kafkaio.OpenEgress(kafkaio.EgressConfig{Cluster: k.cluster(), Topics: topics})
+	e, err := kafkaio.OpenEgress(kafkaio.EgressConfig{Cluster: k.cluster(), Topics: topics, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
