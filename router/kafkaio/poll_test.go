@@ -252,10 +252,14 @@ func TestBatchesThatCannotBeReadAreNamed(t *testing.T) {
 	packed := fetchOf(t, stored{records: plainRecords(3, 1, 20)})
 	packed.RecordBatches[22] = 4 // zstd, which it is not
 	binary.BigEndian.PutUint32(packed.RecordBatches[17:], crc32c(packed.RecordBatches[21:]))
+	more := fetchOf(t, stored{base: 7, records: plainRecords(3, 1, 20)})
+	binary.BigEndian.PutUint32(more.RecordBatches[57:], 2) // the number of records
+	mend(more.RecordBatches)
 	for name, c := range map[string]struct {
 		p    *kmsg.FetchResponseTopicPartition
 		want string
 	}{
+		"TooMany":     {more, "read t[0]: batch at offset 7: damaged record batch"},
 		"Checksum":    {flipped, "damaged record batch"},
 		"OldFormat":   {old, "older than Kafka 0.11"},
 		"FallOffsets": {fetchOf(t, stored{base: 7, span: 2, records: falling}), "read t[0]: batch at offset 7: damaged record batch"},
