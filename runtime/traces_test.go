@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -46,7 +47,8 @@ func traced(t *testing.T, ratio float64) (*runtimetest.Cluster, *tracetest.SpanR
 // named waits for n ended spans of a name.
 func named(t *testing.T, recorder *tracetest.SpanRecorder, name string, n int) (found []sdktrace.ReadOnlySpan) {
 	t.Helper()
-	ctx := limited(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	for len(found) < n {
 		if ctx.Err() != nil {
 			t.Fatalf("%d spans %q of %d came: %v", len(found), name, n, spanNames(recorder))
