@@ -208,7 +208,7 @@ func remedy(m kafkaio.Misfit) string {
 		return "connect to a name that is in the certificate, or give that name with --" + keyServerName
 	case kafkaio.NotValid:
 		return "renew the broker's certificate, and look at the clocks of both machines"
-	case kafkaio.NoTLS:
+	case kafkaio.NoTLS, kafkaio.Silent:
 		return "connect to the broker's TLS port, or say --" + keyProtocol + " " + protocolPlain + " (" + protocolSASL + " with credentials)"
 	case kafkaio.ClientRefused:
 		return "--" + keyCert + " and --" + keyKey + " name a certificate of an authority that the broker trusts"

@@ -159,7 +159,10 @@ func (w *watch) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, conn n
 	if err != nil {
 		state = away
 		if m := misfit(addr, conn, err); m != nil {
-			state, err = unfit, m
+			err = m
+			if m.Misfit != Silent { // it may hang
+				state = unfit
+			}
 			select {
 			case w.misfits <- m:
 			default:
@@ -167,7 +170,7 @@ func (w *watch) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, conn n
 		}
 	}
 	if isAuth(err) {
-		if state != unfit {
+		if state == away {
 			err = fmt.Errorf("connect to kafka %s: %w", addr, authError(err))
 		}
 		select {

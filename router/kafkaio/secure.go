@@ -29,6 +29,7 @@ const (
 	WrongName                       // the broker's certificate is for another name
 	NotValid                        // the broker's certificate has expired, or cannot be used for another reason
 	NoTLS                           // the broker's listener speaks no TLS
+	Silent                          // it takes the connection, and does not answer a handshake
 	ClientRefused                   // the broker refuses the client certificate, or misses it
 	WantsTLS                        // the broker's listener speaks TLS only
 	WantsSASL                       // the broker answers nobody without credentials
@@ -47,6 +48,8 @@ func (m Misfit) String() string {
 		return "shows a certificate that is not valid"
 	case NoTLS:
 		return "speaks no TLS"
+	case Silent:
+		return "does not answer a TLS handshake: it speaks no TLS, or hangs"
 	case ClientRefused:
 		return "refuses the client certificate, or misses it"
 	case WantsTLS:
@@ -130,8 +133,8 @@ func (k *keys) config() *tls.Config {
 }
 
 // dial connects and shakes hands.
-func (k *keys) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+func (k *keys) dial(asked context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(asked, dialTimeout)
 	defer cancel()
 	plain, err := (&net.Dialer{}).DialContext(ctx, network, address)
 	if err != nil {
@@ -149,7 +152,7 @@ func (k *keys) dial(ctx context.Context, network, address string) (net.Conn, err
 	conn := tls.Client(plain, conf)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = plain.Close() // nothing was sent on it
-		if ctx.Err() != nil {
+		if asked.Err() != nil {
 			return nil, err
 		}
 		return nil, &ConnectionError{Broker: address, Misfit: handshakeMisfit(err), Err: err}
@@ -162,6 +165,8 @@ func handshakeMisfit(err error) Misfit {
 	var name x509.HostnameError
 	var other *tls.CertificateVerificationError
 	switch {
+	case timedOut(err):
+		return Silent
 	case errors.As(err, &authority):
 		return Untrusted
 	case errors.As(err, &name):

@@ -73,4 +73,11 @@ func TestApacheKafkaSaysWhatDoesNotFitItsListeners(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { unfit(t, one.cluster, one.want) })
 	}
+	if err := b.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	unfit(t, functions.Cluster{Address: b.TLSAddress(), TLS: ca}, kafkaio.Silent)
+	if err := b.Resume(); err != nil {
+		t.Fatal(err)
+	}
 }
