@@ -16,10 +16,14 @@ func TestBrokerComesBackWithItsDataAfterKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	authority, err := kafkabroker.NewAuthority("test")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for n, version := range []string{kafkabroker.Version, kafkabroker.Older} {
 		t.Run(version, func(t *testing.T) {
 			b, err := kafkabroker.Start(t.Context(), kafkabroker.Config{
-				Version: version, Dir: t.TempDir(), Port: 23092 + 10*n, Cache: filepath.Join(cache, "weir-kafka"), Username: "weir", Password: "secret",
+				Version: version, Dir: t.TempDir(), Port: 23092 + 10*n, Cache: filepath.Join(cache, "weir-kafka"), Username: "weir", Password: "secret", Authority: authority,
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -246,7 +246,7 @@ func TestWrongCredentialsAreNamedAndASecretIsNeverShown(t *testing.T) {
 	sasl := "\n  sasl: {mechanism: SCRAM-SHA-512, username: " + user + ", password: '${env:KAFKA_PASSWORD}'}"
 	out := ", sasl: {mechanism: SCRAM-SHA-512, username: " + user + ", password: '${env:KAFKA_PASSWORD}'}"
 	folder := job(t, fmt.Sprintf(counter, "", broker.SASLAddress(), sasl, broker.SASLAddress(), out))
-	output, err := server.Command(t.Context(), folder, "deploy", "--timeout", "20s")
+	output, err := server.Command(t.Context(), folder, "deploy", "--timeout", "2m")
 	if err == nil || !strings.Contains(err.Error(), "credentials") {
 		var v jobmanager.JobView
 		_ = server.Get(t.Context(), "/v1/jobs/counter", &v) // for the failure's text only
