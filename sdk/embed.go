@@ -10,8 +10,8 @@ import (
 	"io/fs"
 )
 
-//go:embed abi/batch.go abi/cursor.go abi/doc.go abi/layout.go abi/leaves.go abi/leaves_wasm.go abi/leaves_wasm.s
-//go:embed abi/memory.go abi/pass.go abi/put.go abi/reader.go abi/result.go abi/writer.go
+//go:embed abi/batch.go abi/cursor.go abi/doc.go abi/layout.go abi/leaves.go abi/leaves_wasm.go
+//go:embed abi/memory.go abi/pass.go abi/pass_wasm.s abi/put.go abi/put_wasm.s abi/reader.go abi/result.go abi/writer.go
 //go:embed go/call.go go/codec.go go/doc.go go/exports.go go/guest.go go/handle.go go/panic.go go/record.go go/slot.go go/state.go go/text.go
 //go:embed go/weirtest/invoke.go go/weirtest/weirtest.go
 var source embed.FS

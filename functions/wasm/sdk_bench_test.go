@@ -34,6 +34,9 @@ func recordBatch(perKey int) []byte {
 //	places in the batch, calls merged               4070 units    2532 units
 //	fixed offsets, numbers in place                 1683 units    1035 units
 //	a group and a message in one step each          1483 units     898 units
+//
+// In one run on a busy machine, each at its best of 12 turns, the second row took 1450 ns and 797 ns a record, the last 311
+// and 155. The same with the steps in Go (tag purego) took 5248 and 3701 units.
 func BenchmarkRecordsOfTheGoSDK(b *testing.B) {
 	m := load(b, newEngine(b), build(b, "../../../internal/bench/guest"), wasm.Limits{})
 	for _, perKey := range []int{1, 8} {

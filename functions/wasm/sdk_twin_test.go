@@ -14,7 +14,7 @@ import (
 	"github.com/weir-run/weir/sdk/abi"
 )
 
-// TestAModuleAnswersAsItsTwinInGo compares a module whose innermost steps are in assembly (sdk/abi/leaves_wasm.s) with one
+// TestAModuleAnswersAsItsTwinInGo compares a module whose innermost steps are in assembly (sdk/abi/pass_wasm.s) with one
 // that has them in Go, on batches of any shape, whole and damaged.
 func TestAModuleAnswersAsItsTwinInGo(t *testing.T) {
 	e := newEngine(t)

@@ -62,25 +62,24 @@ func (w *Writer) PutInt(op PutOp, target, key string, n int64) {
 	if n < 0 {
 		u = -u
 	}
-	at := len(w.digits)
+	p, at := unsafe.Pointer(&w.digits), len(w.digits) // not one index into digits: a module would check each
 	for ; u >= 1<<32; u /= 10 {
 		at--
-		w.digits[at] = '0' + byte(u%10)
+		*(*byte)(unsafe.Add(p, at)) = '0' + byte(u%10)
 	}
-	for {
+	for u >= 10 {
 		q := u * 0xCCCCCCCD >> 35 // u / 10 for 32 bits: a module has no cheap division
 		at--
-		w.digits[at] = '0' + byte(u-q*10)
-		if q == 0 {
-			break
-		}
+		*(*byte)(unsafe.Add(p, at)) = '0' + byte(u-q*10)
 		u = q
 	}
+	at--
+	*(*byte)(unsafe.Add(p, at)) = '0' + byte(u)
 	if n < 0 {
 		at--
-		w.digits[at] = '-'
+		*(*byte)(unsafe.Add(p, at)) = '-'
 	}
-	put(w, op, target, key, &w.digits[at], len(w.digits)-at)
+	put(w, op, target, key, (*byte)(unsafe.Add(p, at)), len(w.digits)-at)
 }
 
 // PutTombstone is Put of a record without a value.

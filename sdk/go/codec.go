@@ -111,15 +111,34 @@ func parseDecimal(b []byte) (int64, bool) {
 	if negative {
 		b = b[1:]
 	}
-	const safe = 18 // so many digits always fit
 	if len(b) == 0 {
 		return 0, false
 	}
+	const safe = 18 // so many digits always fit
+	if len(b) > safe {
+		return parseLong(b, negative)
+	}
+	var n int64
+	for _, c := range b {
+		d := int64(c) - '0'
+		if uint64(d) > 9 {
+			return 0, false
+		}
+		n = n*10 + d
+	}
+	if negative {
+		n = -n
+	}
+	return n, true
+}
+
+// parseLong is parseDecimal of digits that may not fit.
+func parseLong(b []byte, negative bool) (int64, bool) {
 	const limit = 1 << 63 // the magnitude of the least int64
 	var n uint64
-	for i, c := range b {
-		d := uint64(c - '0')
-		if d > 9 || i >= safe && n > (limit-d)/10 {
+	for _, c := range b {
+		d := uint64(c) - '0'
+		if d > 9 || n > (limit-d)/10 {
 			return 0, false
 		}
 		n = n*10 + d

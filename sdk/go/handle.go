@@ -85,6 +85,9 @@ func register(name string, fn any, other handler, states []Declared) {
 	registered.handle(name, handle, states)
 }
 
+// adaptInt is not inlined, because the copy of its function would then make calls that are inlined here.
+//
+//go:noinline
 func adaptInt(handle func(*Call, int64) error) func(*Call, []byte) error {
 	return func(c *Call, value []byte) error {
 		n, ok := parseDecimal(value)
@@ -98,6 +101,7 @@ func adaptInt(handle func(*Call, int64) error) func(*Call, []byte) error {
 	}
 }
 
+//go:noinline
 func adaptString(handle func(*Call, string) error) func(*Call, []byte) error {
 	return func(c *Call, value []byte) error {
 		text, err := parseString(c.pass.Type(), value)
