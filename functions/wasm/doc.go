@@ -4,7 +4,8 @@
 // metering by rewriting, the pre-initialised image of standard-Go guests, compilation in a child process, the caches, and
 // the memory that instances live in.
 //
-//	module -> decode, limits -> wazero validates -> rewrite -> describe (interpreter) -> compile (child) -> disk cache
+//	server: module -> decode, limits -> child -> disk cache -> instances
+//	child:  decode, limits -> rewrite -> wazero validates and compiles -> first run -> image
 //
 // The invariant: no guest runs that was not metered, so every call ends within its fuel, its call depth and its memory,
 // and reaches a host call (a safepoint of the Go runtime) at least every sliceFuel units. Two calls with the same bytes,

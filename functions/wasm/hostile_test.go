@@ -2,6 +2,7 @@ package wasm_test
 
 import (
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -184,6 +185,27 @@ func TestACallThatReturnsBehindItsFuelHasFailed(t *testing.T) {
 			t.Errorf("with %d units it answered %q, %v, and spent %d", fuel, out, err, i.Fuel())
 		}
 	}
+}
+
+// TestTheStackOfAGuestIsBounded has a limit of fuel that does not matter: the depth alone must keep the stack, which no
+// limit of memory counts, in bounds.
+func TestTheStackOfAGuestIsBounded(t *testing.T) {
+	m := hostileGuest("i32.const 16000 call 5")
+	m.fn(convert, "01 7b", "local.get 0 i32.eqz if void i32.const 1 return end "+times(330, "local.get 1 #fd #4d")+
+		"local.get 0 i32.const 1 i32.sub call 5 drop "+times(329, "#fd #51")+"#fd #15 #00")
+	var before, after runtime.MemStats
+	i := instance(t, load(t, newEngine(t), m.bytes(), wasm.Limits{Fuel: 1 << 32}), nil)
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	if _, err := i.Call([]byte("hello")); !errors.Is(err, wasm.ErrDepth) {
+		t.Errorf("got %v", err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 42<<20 {
+		t.Errorf("its stack takes %d bytes", grown)
+	}
+	runtime.KeepAlive(i)
 }
 
 func (c *hostile) call(t *testing.T, i *wasm.Instance) {

@@ -117,6 +117,12 @@ func TestGoRecursionWithoutEndIsStoppedByItsDepth(t *testing.T) {
 	}
 }
 
+func TestAGoGuestMayRecurseAsDeepAsNestedJSON(t *testing.T) {
+	i := instance(t, load(t, newEngine(t), standardGuest(t), wasm.Limits{}), nil)
+	const levels = 500
+	call(t, i, "j"+strings.Repeat("[", levels)+strings.Repeat("]", levels))
+}
+
 func TestAFailureTellsWhatHappened(t *testing.T) {
 	i := instance(t, load(t, newEngine(t), standardGuest(t), wasm.Limits{}), nil)
 	_, err := i.Call([]byte("p"))
@@ -160,6 +166,32 @@ func TestEqualCallsSpendEqualFuelAndAnswerEqual(t *testing.T) {
 	}
 	if a, b := run(), run(); !slices.Equal(a, b) {
 		t.Errorf("two instances differ:\n%+v\n%+v", a, b)
+	}
+}
+
+func TestAReusedInstanceSpendsWhatAFreshOneDoes(t *testing.T) {
+	small := load(t, newEngine(t), guest(t, "hostile"), wasm.Limits{})
+	i := instance(t, small, nil)
+	call(t, i, "ehello")
+	spent := i.Fuel()
+	for range 3 {
+		if call(t, i, "ehello"); i.Fuel() != spent {
+			t.Errorf("it spent %d units, and %d the first time", i.Fuel(), spent)
+		}
+	}
+	counter := load(t, newEngine(t), build(t, "counter"), wasm.Limits{})
+	series := func() (all []int64) { // a Go guest collects garbage now and then, at the same calls
+		i := instance(t, counter, nil)
+		for range 100 {
+			if _, err := i.Call(counterBatch(64).Bytes()); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, i.Fuel())
+		}
+		return all
+	}
+	if a, b := series(), series(); !slices.Equal(a, b) {
+		t.Errorf("two instances differ:\n%d\n%d", a, b)
 	}
 }
 

@@ -32,10 +32,11 @@ const (
 )
 
 // What one frame takes of the call depth, so that the depth bounds the bytes of wazero's stack: a unit is a small
-// frame, and functions with many locals or long bodies (which may keep many operands alive) count more.
+// frame, and functions with many locals or long bodies count more, because every value that is alive across a call has a
+// place of its own in the frame, of which three instructions make one. Vectors take two places.
 const (
 	depthSlots        = 64
-	depthInstructions = 1024
+	depthInstructions = 768
 )
 
 type editKind uint8
@@ -70,6 +71,7 @@ type plan struct {
 	calls        bool // it calls: it takes part in recursion, so depth is counted and its entry checks
 	loops        bool
 	bulk         bool
+	vectors      bool
 }
 
 // openBlock is one entry of the control stack.
@@ -166,6 +168,9 @@ func (w *planner) instruction(m *module) {
 		w.spend(1, at)
 		w.linear = false
 		w.dead = true
+	case opSIMD:
+		w.spend(1, at)
+		w.vectors = true
 	case opCall, opCallIndirect, opRefFunc: // paid where their index was read
 	default:
 		w.spend(1, at)
@@ -337,5 +342,9 @@ func (m *module) plan(full uint32) ([]plan, *Refusal) {
 func (m *module) frame(i int, p *plan) int64 {
 	t := m.types[m.funcs[i]]
 	slots := m.bodies[i].localCount + uint64(len(t.params)+len(t.results))
-	return 1 + int64(slots/depthSlots) + int64(p.instructions/depthInstructions)
+	units := 1 + int64(slots/depthSlots) + int64(p.instructions/depthInstructions)
+	if p.vectors {
+		units *= 2
+	}
+	return units
 }

@@ -220,6 +220,22 @@ func TestNoArmIsPaidByTheOther(t *testing.T) {
 	}
 }
 
+// TestAnotherRewriterHasAnotherVersion holds what the rewriter writes: the cache keeps it under the version.
+func TestAnotherRewriterHasAnotherVersion(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("testdata", "guests", "control.wasm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := Meter(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[int]string{3: "sha256:0925b866b84c23faf57294f2b73bf5950761eb95dcc6869e4007dcccc323dec7"}
+	if got := Digest(out); want[rewriterVersion] != got {
+		t.Errorf("version %d writes %s: give it a new version, and put this digest here", rewriterVersion, got)
+	}
+}
+
 // seeds are the modules of testdata and some random ones.
 func seeds(f *testing.F) {
 	for _, dir := range []string{"guests", "refused"} {

@@ -26,7 +26,8 @@ const (
 	defaultMemory   = 64 << 20
 	defaultInstance = 16 // instances of a module that reach their limit at the same time
 	defaultFuel     = unitsPerSecond
-	// defaultDepth keeps wazero's own stack, on the Go heap, below 128 MiB even for the largest frames.
+	// defaultDepth keeps wazero's own stack, which is on the Go heap and in no limit of memory, at 42 MB even for the largest
+	// frames, where wazero itself would let it grow to 84 MB.
 	defaultDepth    = 16 << 10
 	defaultLogBytes = 64 << 10
 	// maxMemory is all that a 32-bit memory can address.

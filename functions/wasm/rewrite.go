@@ -6,7 +6,7 @@ import (
 )
 
 // rewriterVersion is part of every cache key: change it whenever the bytes that the rewriter writes change.
-const rewriterVersion = 2
+const rewriterVersion = 3
 
 // Names that the rewriter exports to the host.
 const (
