@@ -269,34 +269,14 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// validate has wazero check a module, in its interpreter, which is ten times faster to compile.
-func validate(b []byte) error {
-	ctx := context.Background()
-	rt := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(wazero.NewRuntimeConfigInterpreter()))
-	_, err := rt.CompileModule(ctx, b)
-	return errors.Join(err, rt.Close(ctx))
-}
-
 // FuzzRewrite holds that wazero takes a metered module exactly when it takes the module as it was read.
 func FuzzRewrite(f *testing.F) {
 	seeds(f)
-	f.Fuzz(func(t *testing.T, b []byte) { checkRewrite(t, b) })
-}
-
-func checkRewrite(t *testing.T, b []byte) {
-	t.Helper()
-	m, refusal := decode(b)
-	if refusal != nil {
-		return
-	}
-	plans, refusal := m.plan(pieceCost)
-	if refusal != nil {
-		return
-	}
-	before, out := validate(m.canonical()), rewrite(m, plans).encode()
-	if after := validate(out); (before == nil) != (after == nil) {
-		t.Fatalf("as it was read: %v; metered: %v\n%x", before, after, out)
-	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := CheckMetered(b); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 func FuzzPrepared(f *testing.F) {

@@ -210,6 +210,9 @@ func TestMutantsAreRefusedOrStopped(t *testing.T) {
 	for n := range *mutants {
 		b := m.next()
 		v, err := prepareHere(t, b)
+		if err == nil {
+			err = wasm.CheckMetered(b)
+		}
 		if err == nil && v == "done" {
 			v, err = callMutant(t, e, b)
 		}
