@@ -179,18 +179,23 @@ func TestAJobThatIsHeldBackIsNeitherBusyNorIdle(t *testing.T) {
 	c.Deploy(c.Job("job", "v1", 1, "t/flood"))
 	c.Broker.Produce("in", "first", []byte("x"))
 	<-publishing // from here on no epoch is cut, and what is written waits in the task
-	for i := range floodRecords {
-		c.Broker.Produce("in", "key-"+strconv.Itoa(i), make([]byte, 500<<10))
-	}
-	until(t, reader, func(points []point) bool {
+	c.Broker.ProduceRecord("in", slices.Repeat([]runtimetest.Record{{Key: []byte("same"), Value: make([]byte, 70<<10)}}, floodRecords)...)
+	points := until(t, reader, func(points []point) bool {
 		return total(points, "weir.task.accumulateBackPressuredTimeMs", telemetry.Job, "job") > 0
 	})
+	taken := total(points, "weir.task.numRecordsIn", telemetry.Job, "job")
+	if pending := total(points, "weir.ingress.pendingRecords", telemetry.Ingress, "in"); pending == 0 || taken+pending != floodRecords+1 {
+		t.Errorf("%v records are pending, %v are taken of %d", pending, taken, floodRecords+1)
+	}
+	if age := total(points, "weir.ingress.lag", telemetry.Ingress, "in"); age < 3600 {
+		t.Errorf("the lag is %v s behind a record whose time is the beginning of the epoch", age)
+	}
 	close(held)
 	until(t, reader, func([]point) bool { return len(c.Broker.Records("out")) > floodRecords })
 }
 
-// floodRecords of 500 KiB are more than the 32 MiB of output that a task holds.
-const floodRecords = 70
+// floodRecords of 70 KiB are more than the 32 MiB of output that a task holds, and more than it takes at once.
+const floodRecords = 700
 
 // flood writes as much as it gets.
 var flood = runtimetest.Module{{Type: "t/flood", Run: func(c *runtimetest.Call) error {

@@ -206,10 +206,12 @@ func (b *Broker) Produce(topic, key string, value []byte) {
 	b.ProduceRecord(topic, Record{Key: []byte(key), Value: value})
 }
 
-// ProduceRecord appends a record with its headers, by key.
-func (b *Broker) ProduceRecord(topic string, r Record) {
+// ProduceRecord appends records with their headers, by key: all of them before any is read.
+func (b *Broker) ProduceRecord(topic string, records ...Record) {
 	b.mu.Lock()
-	b.append(topic, r)
+	for _, r := range records {
+		b.append(topic, r)
+	}
 	waiters := b.waiters
 	b.mu.Unlock()
 	for _, w := range waiters {

@@ -73,10 +73,10 @@ func (t *task) poll(in *ingress) error {
 		t.samples = append(t.samples, fetch.Records[n-1].Time)
 	}
 	in.consumed[fetch.Partition] = fetch.Next
-	t.meter.took(fetch)
 	t.stats.in.Add(uint64(len(fetch.Records)))
 	t.stats.lag.Add(max(fetch.HighWater-fetch.Next.Offset, 0) - in.lag[fetch.Partition])
 	in.lag[fetch.Partition] = max(fetch.HighWater-fetch.Next.Offset, 0)
+	t.meter.took(in, fetch)
 	return nil
 }
 

@@ -121,11 +121,31 @@ func (c *counts) spentOn(file string) *int64 {
 	return c.fuel[file]
 }
 
-// took notes how far a fetch goes.
-func (m *meter) took(fetch *router.Fetch) {
-	if n := len(fetch.Records); m != nil && n > 0 {
+// took notes how far a fetch goes, and how far its ingress is behind.
+func (m *meter) took(in *ingress, fetch *router.Fetch) {
+	if m == nil {
+		return
+	}
+	if n := len(fetch.Records); n > 0 {
 		m.taken[fetch.Partition] = fetch.Records[n-1].Time
 	}
+	m.measure(in)
+}
+
+// measure sums up how far an ingress is behind.
+func (m *meter) measure(in *ingress) {
+	lag := ingressLag{id: in.spec.ID}
+	for partition, pending := range in.lag {
+		lag.pending += pending
+		if at := m.taken[partition]; pending > 0 && (lag.oldest == 0 || at < lag.oldest) {
+			lag.oldest = at
+		}
+	}
+	if i := slices.IndexFunc(m.counted.ingresses, func(l ingressLag) bool { return l.id == lag.id }); i >= 0 {
+		m.counted.ingresses[i] = lag
+		return
+	}
+	m.counted.ingresses = append(m.counted.ingresses, lag)
 }
 
 // failed counts an invocation that failed.
@@ -137,7 +157,7 @@ func (m *meter) failed(t *task, target uint16) {
 	m.counted.functions[target].failures++
 }
 
-// sealed takes what is known at a barrier: how much state each function has, and how far each ingress is behind.
+// sealed takes what is known at a barrier: how much state each function has.
 func (m *meter) sealed(t *task) {
 	if m == nil {
 		return
@@ -152,17 +172,8 @@ func (m *meter) sealed(t *task) {
 			f.bytes += kept.Bytes
 		}
 	}
-	m.counted.ingresses = m.counted.ingresses[:0]
 	for i := range t.ingresses {
-		in := &t.ingresses[i]
-		lag := ingressLag{id: in.spec.ID}
-		for partition, pending := range in.lag {
-			lag.pending += pending
-			if at := m.taken[partition]; pending > 0 && (lag.oldest == 0 || at < lag.oldest) {
-				lag.oldest = at
-			}
-		}
-		m.counted.ingresses = append(m.counted.ingresses, lag)
+		m.measure(&t.ingresses[i]) // also one that has brought nothing yet
 	}
 }
 
