@@ -77,14 +77,17 @@ func TestBoundedIngressIsDoneAtTheEndItStartedWith(t *testing.T) {
 	if records != 60 {
 		t.Errorf("%d records, want 60", records)
 	}
-	for name, from := range map[string][]router.Position{"FromTheStart": starts, "FromTheEnd": positions} {
-		t.Run(name, func(t *testing.T) {
-			k.Grow(t, "in", map[string]int{"FromTheStart": 4, "FromTheEnd": 5}[name])
-			again := bounded(t, k, functions.Bound{Type: "latest"}, from, functions.IngressTopic{Topic: "in"})
+	for n, c := range []struct {
+		name    string
+		from    []router.Position
+		records int
+	}{{"FromTheStart", starts, 60}, {"FromTheEnd", positions, 0}} {
+		t.Run(c.name, func(t *testing.T) {
+			k.Grow(t, "in", 4+n)
+			again := bounded(t, k, functions.Bound{Type: "latest"}, c.from, functions.IngressTopic{Topic: "in"})
 			_, done := run(t, again)
-			records, positions := toTheEnd(t, again, done)
-			if want := map[string]int{"FromTheStart": 60, "FromTheEnd": 0}[name]; records != want || len(positions) != 3 {
-				t.Errorf("%d records and %d positions after a restart, want %d and 3", records, len(positions), want)
+			if records, positions := toTheEnd(t, again, done); records != c.records || len(positions) != 3 {
+				t.Errorf("%d records and %d positions after a restart, want %d and 3", records, len(positions), c.records)
 			}
 		})
 	}

@@ -27,6 +27,9 @@ const (
 	// lookInterval is the least time between two looks that something asks for: partitions that fail and brokers that are
 	// down ask often, and goneRounds must span the start of a broker.
 	lookInterval = 100 * time.Millisecond
+	// headlessSteps is how often the wait doubles while a partition has no leader, to 1.6 s: most elections take less than
+	// the first wait, and an outage of hours is no reason to ask ten times a second.
+	headlessSteps = 4
 )
 
 // rules say which topics an ingress reads.
@@ -87,13 +90,14 @@ func (r rules) names() []string {
 
 // finder is what discovery remembers between rounds.
 type finder struct {
-	started bool                   // partitions without a position appeared later, and start at the beginning
-	ids     map[string][16]byte    // of topics that are read, as the checkpoint or the first round said
-	resume  map[partitionKey]bool  // has a position from the checkpoint and is not yet fetched from
-	missing map[string]int         // rounds in a row in which a topic that is read was absent
-	warned  map[string]bool        // topics that were said to be missing
-	offsets map[partitionKey]int64 // starts resolved in this round
-	ends    map[partitionKey]int64 // of a bounded ingress, found in this round
+	started  bool                   // partitions without a position appeared later, and start at the beginning
+	ids      map[string][16]byte    // of topics that are read, as the checkpoint or the first round said
+	resume   map[partitionKey]bool  // has a position from the checkpoint and is not yet fetched from
+	missing  map[string]int         // rounds in a row in which a topic that is read was absent
+	warned   map[string]bool        // topics that were said to be missing
+	headless int                    // rounds in a row in which a partition had no leader
+	offsets  map[partitionKey]int64 // starts resolved in this round
+	ends     map[partitionKey]int64 // of a bounded ingress, found in this round
 }
 
 // adopt takes the positions of the checkpoint that belong to this task, so that they are known before Kafka answers.
@@ -193,8 +197,11 @@ func (i *Ingress) round(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	i.begin(found, topics)
-	if !i.lead(topics) {
-		wait = min(wait, lookInterval)
+	if i.lead(topics) {
+		i.finder.headless = 0
+	} else {
+		wait = min(wait, lookInterval<<min(i.finder.headless, headlessSteps))
+		i.finder.headless++
 	}
 	return wait, nil
 }
