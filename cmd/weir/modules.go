@@ -171,8 +171,8 @@ const prepareLimit = time.Minute
 func (c *moduleCache) prepare(ctx context.Context, module []byte) (*functions.Description, error) {
 	ctx, cancel := context.WithTimeout(ctx, prepareLimit)
 	defer cancel()
-	// The interpreter that initialises a guest leaves some 100 MB of garbage: it goes back to the system at once, and not in
-	// the minutes that the runtime would take.
+	// The module and its image leave some 20 MB of garbage: it goes back to the system at once, and not in the minutes that
+	// the runtime would take.
 	defer debug.FreeOSMemory()
 	p, err := c.engine.Prepare(ctx, module)
 	if err != nil {

@@ -22,7 +22,12 @@ func spin(_ *weir.Call, n int64) error {
 	return nil
 }
 
-func deep(n int64) int64 { return deep(n+1) + 1 }
+func deep(n int64) int64 {
+	if n < 0 {
+		return 0
+	}
+	return deep(n+1) + 1
+}
 
 func recurse(c *weir.Call, n int64) error { return c.Reply(deep(n)) }
 
