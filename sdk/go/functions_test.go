@@ -166,6 +166,10 @@ func script(c *weir.Call, steps []string) error {
 		case "who":
 			from, sent := c.Sender()
 			c.Logf("%s %s %d %v %v %s", c.Function(), c.Key(), c.Origin(), from, sent, c.Value())
+		case "long":
+			c.Egress(strings.Repeat("x", 1<<16)).PutString("k", "v")
+		case "long topic":
+			c.Egress("out").Topic(strings.Repeat("x", 1<<16)).PutString("k", "v")
 		case "flood":
 			big := make([]byte, 1<<20)
 			c.SendBytes("t/none", "k", big)

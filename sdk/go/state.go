@@ -9,8 +9,8 @@ type Value[T any] struct {
 	views bool // the codec parses values in place
 }
 
-// Number is the state of a number, as a Value[int64] would be: a module gets and sets it in place, without a call, in an
-// eighth of the instructions.
+// Number is the state of a number, with the methods that a *Value[int64] has: Get and Set are small enough for the compiler
+// to put them in place of their calls.
 type Number struct {
 	slot int // as in Value
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"strings"
 
 	weir "github.com/weir-run/weir/sdk/go"
 )
@@ -13,6 +14,9 @@ var (
 	blob   = weir.Bytes("blob")
 	second = weir.Int64("second")
 )
+
+// tooLong is a name that the layout has no room for.
+var tooLong = strings.Repeat("x", 1<<16)
 
 func init() {
 	weir.Handle("twin/numbers", numbers, first, second)
@@ -35,6 +39,9 @@ func numbers(c *weir.Call, value []byte) error {
 	c.Egress("out").PutBytes(c.Key(), value)
 	if n%7 == 3 {
 		return errors.New("refused")
+	}
+	if n%9 == 4 {
+		c.Egress(tooLong).PutBytes(c.Key(), value)
 	}
 	c.Send("twin/none", c.Key(), n*n*n*n)
 	return c.Reply(n)
