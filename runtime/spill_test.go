@@ -78,6 +78,18 @@ func spilling(t *testing.T, module runtimetest.Module, memory int) (c *runtimete
 	return c, files
 }
 
+// waitCount waits for so many records: as long as the test may run, for it may share a machine.
+func waitCount(t *testing.T, c *runtimetest.Cluster, n int) []runtimetest.Record {
+	t.Helper()
+	for c.Broker.Count("out") < n {
+		if err := t.Context().Err(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return c.Broker.Records("out")
+}
+
 // checkBurst looks for every message of bursts once, and in the order of its sender.
 func checkBurst(t *testing.T, records []runtimetest.Record, bursts, width int) {
 	t.Helper()
@@ -122,7 +134,7 @@ func TestABurstThatDoesNotFitIntoMemoryPassesThroughTheDisk(t *testing.T) {
 			if got := c.Call("t/sink", "k1", "call 1"); string(got.Body) != "call 1" {
 				t.Fatalf("a call behind the burst: %+v", got)
 			}
-			checkBurst(t, withoutCall(wait(t, c, "out", width*width+1)), 1, width)
+			checkBurst(t, withoutCall(waitCount(t, c, width*width+1)), 1, width)
 		})
 	}
 }
@@ -145,13 +157,13 @@ func TestSpilledMessagesSurviveCrashesAtRandomMoments(t *testing.T) {
 			for i := range bursts {
 				c.Broker.Produce("in", "b"+strconv.Itoa(i), []byte("go"))
 				before := files.Load()
-				for files.Load() < before+3 && len(c.Broker.Records("out")) < (i+1)*width*width {
+				for files.Load() < before+3 && c.Broker.Count("out") < (i+1)*width*width {
 				}
 				c.Crash()
 				c.Start()
 				running(t, c, "job")
 			}
-			checkBurst(t, wait(t, c, "out", bursts*width*width), bursts, width)
+			checkBurst(t, waitCount(t, c, bursts*width*width), bursts, width)
 		})
 	}
 }
@@ -174,7 +186,7 @@ func TestSpilledMessagesSurviveACrashAtEveryStep(t *testing.T) {
 		go func() { _, _ = c.Jobs.Deploy(ctx, job, jobmanager.DeployOptions{}) }()
 		out := 0
 		for step.Load() <= at && out < width*width {
-			out = len(c.Broker.Records("out"))
+			out = c.Broker.Count("out")
 		}
 		leave()
 		c.Crash()
@@ -184,7 +196,7 @@ func TestSpilledMessagesSurviveACrashAtEveryStep(t *testing.T) {
 		}
 		c.Start()
 		c.Ready()
-		checkBurst(t, wait(t, c, "out", width*width), 1, width)
+		checkBurst(t, waitCount(t, c, width*width), 1, width)
 		c.Crash()
 	}
 }
@@ -201,7 +213,7 @@ func TestADiskThatIsFullStopsNothingForGood(t *testing.T) {
 	})
 	c.Deploy(fastJob(c, 2))
 	c.Broker.Produce("in", "burst", []byte("go"))
-	checkBurst(t, wait(t, c, "out", width*width), 1, width)
+	checkBurst(t, waitCount(t, c, width*width), 1, width)
 	if view, err := c.Jobs.Job(t.Context(), "job"); err != nil || view.Attempt != 1 || failed.Load() < 5 {
 		t.Fatalf("%+v %v after %d failures", view, err, failed.Load())
 	}
@@ -237,7 +249,7 @@ func TestSpilledMessagesMoveToOtherTasks(t *testing.T) {
 			taken = job.In
 		}
 	}
-	checkBurst(t, wait(t, c, "out", bursts*width*width), bursts, width)
+	checkBurst(t, waitCount(t, c, bursts*width*width), bursts, width)
 	if inherited.Load() == 0 {
 		t.Fatal("no attempt has read a segment of an earlier one")
 	}
@@ -271,7 +283,7 @@ func TestSegmentsThatAreConsumedAreSwept(t *testing.T) {
 	job.Checkpoints.Retain, job.Checkpoints.Interval = 1, 0
 	c.Deploy(job)
 	c.Broker.Produce("in", "burst", []byte("go"))
-	wait(t, c, "out", width*width)
+	waitCount(t, c, width*width)
 	c.Crash() // what was written and named by no manifest is an orphan of that attempt
 	c.Start()
 	running(t, c, "job")
@@ -321,7 +333,7 @@ func TestSegmentsOutliveSweepsAsLongAsTheyAreNamed(t *testing.T) {
 	manifests.Store(0)
 	c.Start()
 	running(t, c, "job")
-	checkBurst(t, wait(t, c, "out", width*width), 1, width)
+	checkBurst(t, waitCount(t, c, width*width), 1, width)
 	view, err := c.Jobs.Job(t.Context(), "job")
 	if err != nil || view.Attempt != 2 || manifests.Load() < epochs {
 		t.Fatalf("%d manifests: %+v %v", manifests.Load(), view, err)

@@ -242,6 +242,16 @@ func (b *Broker) Records(topic string) []Record {
 	return all
 }
 
+// Count is how many records a topic has.
+func (b *Broker) Count(topic string) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.topics[topic] {
+		n += len(p)
+	}
+	return n
+}
+
 // Ingress opens the part of an ingress that a task reads; it fits taskmanager.Config.
 func (b *Broker) Ingress(r *taskmanager.IngressRequest) (router.Ingress, error) {
 	in := &ingress{broker: b, request: r, ready: make(chan struct{}, 1)}

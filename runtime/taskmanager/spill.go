@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/internal/planted"
 	"github.com/weir-run/weir/runtime/internal/wire"
 )
 
@@ -40,7 +41,7 @@ type spillLimits struct {
 func newSpillLimits(c SpillConfig) spillLimits {
 	memory, away := c.Memory, c.Disk
 	if memory == 0 {
-		memory = defaultSpillMemory
+		memory = planted.Limit(defaultSpillMemory, 100)
 	}
 	if away == 0 {
 		away = defaultSpillDisk

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -174,8 +175,40 @@ func (w *world) expected(m *checkpoint.Manifest) (*tally, error) {
 				return nil, err
 			}
 		}
+		err := w.sections(ref, checkpoint.KindReferences, func(_ checkpoint.Section, body []byte) error { return w.segments(m, body, want) })
+		if err != nil {
+			return nil, err
+		}
 	}
 	return want, nil
+}
+
+// segments takes what the messages that are out of memory still cause out of want, each for the task that refers to it.
+func (w *world) segments(m *checkpoint.Manifest, body []byte, want *tally) error {
+	segments, err := checkpoint.DecodeSegments(body)
+	if err != nil {
+		return err
+	}
+	for i := range segments {
+		run, err := checkpoint.ReadSegment(context.Background(), w.disk, &segments[i])
+		if err != nil {
+			return err
+		}
+		var message functions.Message
+		for len(run) > 0 {
+			n, err := functions.ParseMessage(run, &message)
+			if err != nil {
+				return err
+			}
+			if group := functions.GroupOf(functions.Hash(message.Key), m.KeyGroups); segments[i].From <= group && group < segments[i].To {
+				if err := want.messages(run[:n]); err != nil {
+					return err
+				}
+			}
+			run = run[n:]
+		}
+	}
+	return nil
 }
 
 // messages takes what a run of messages still causes out.
