@@ -7,6 +7,7 @@ TOOL     = GOFLAGS= go tool -modfile=tools/go.mod
 FUZZTIME    ?= 20s
 FROM        ?= 1
 SEEDS       ?= 5000
+SCENARIOS   ?= 1000
 SEED        ?=
 WORKLOAD    ?= 0
 E2EFLAGS    ?=
@@ -65,8 +66,8 @@ fuzz: ## each fuzz target for FUZZTIME=20s
 	FUZZTIME=$(FUZZTIME) sh tools/fuzz.sh
 
 .PHONY: sim
-sim: ## SEEDS=5000 simulated runs with crashes, faults and planted bugs; SEED=n replays one
-	@FROM=$(FROM) SEEDS=$(SEEDS) SEED=$(SEED) WORKLOAD=$(WORKLOAD) sh tools/sim.sh
+sim: ## SEEDS=5000 simulated runs with crashes and faults, SCENARIOS=1000 over kfake, planted bugs; SEED=n replays one
+	@FROM=$(FROM) SEEDS=$(SEEDS) SCENARIOS=$(SCENARIOS) SEED=$(SEED) WORKLOAD=$(WORKLOAD) sh tools/sim.sh
 
 .PHONY: bench
 bench: build ## system scenarios: writes bench/results.json and docs/benchmarks.md

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs SEEDS seeds of the simulation, from FROM on, one process per processor; or replays SEED with every step told. Seeds
-# are dealt in turn, so that a failure names the one command that makes it again.
+# Runs SEEDS seeds of the simulation, from FROM on, and SCENARIOS over Kafka's own protocol, one process per processor; or
+# replays SEED with every step told. Seeds are dealt in turn; a failure names the one command that makes it again.
 set -eu
 
 if [ -n "${SEED:-}" ]; then
@@ -17,7 +17,7 @@ cd runtime/internal/sim
 "$dir/sim.test" -test.v -test.run '^TestEvery|^TestTheSame|^TestARun' -test.timeout 0 >"$dir/$shards" 2>&1 &
 pids=$!
 for shard in $(seq 0 $((shards - 1))); do
-	"$dir/sim.test" -test.v -test.run ^TestNothing -test.timeout 0 -from "$FROM" -seeds "$SEEDS" -shard "$shard" -shards "$shards" \
+	"$dir/sim.test" -test.v -test.run ^TestNothing -test.timeout 0 -from "$FROM" -seeds "$SEEDS" -scenarios "$SCENARIOS" -shard "$shard" -shards "$shards" \
 		>"$dir/$shard" 2>&1 &
 	pids="$pids $!"
 done

@@ -1,12 +1,16 @@
 package sim_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -230,16 +234,31 @@ func TestNothingIsLostOrDoubledOverKafka(t *testing.T) {
 	}
 	for seed := uint64(1) + *shardFlag; seed <= *scenariosFlag; seed += *shardsFlag {
 		var r *sim.Result
+		var told bytes.Buffer
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			cryptotest.SetGlobalRandom(t, seed)
 			synctest.Test(t, func(t *testing.T) {
 				k := newKafka(t, seed)
-				r = sim.Run(seed, sim.Options{Broker: k})
+				r = sim.Run(seed, sim.Options{Broker: k, Log: &told})
 				k.close()
 			})
 		})
 		if !r.Good() {
 			report(t, r)
+			t.Logf("its history is in %s", keep(t, seed, &told, r))
 		}
 	}
+}
+
+// keep leaves what happened in a failed run where a person finds it: every step, and what came in and out.
+func keep(t *testing.T, seed uint64, told *bytes.Buffer, r *sim.Result) string {
+	t.Helper()
+	if err := json.NewEncoder(told).Encode(r.History); err != nil {
+		t.Error(err)
+	}
+	name := filepath.Join(os.TempDir(), fmt.Sprintf("weir-sim-%d.log", seed))
+	if err := os.WriteFile(name, told.Bytes(), 0o600); err != nil {
+		t.Error(err)
+	}
+	return name
 }

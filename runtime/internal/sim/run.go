@@ -14,6 +14,9 @@ import (
 // Run makes the run of a seed. It is called in a bubble of testing/synctest, whose clock it moves.
 func Run(seed uint64, options Options) *Result {
 	random := rand.New(rand.NewPCG(seed, 0x5157))
+	if options.Log != nil {
+		options.Log = &teller{to: options.Log}
+	}
 	w := &world{
 		options: options, random: random, plan: newPlan(random), scheduler: newScheduler(random), started: time.Now(),
 		seqs: map[uint16]uint32{}, deployed: map[uint64]int{},

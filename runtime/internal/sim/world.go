@@ -128,6 +128,18 @@ func (w *world) violated() bool {
 	return w.check != ""
 }
 
+// teller lets several goroutines write to one writer, line by line.
+type teller struct {
+	mu sync.Mutex // a leaf: what is written to is memory, or a test's output
+	to io.Writer
+}
+
+func (t *teller) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.to.Write(p)
+}
+
 // say keeps the last lines of the trace.
 func (w *world) say(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
