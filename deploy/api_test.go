@@ -170,7 +170,7 @@ func TestVerbsReachTheControllerAndUnknownOnesDoNot(t *testing.T) {
 	call(t, server, "PUT", "/v1/jobs/ads", "application/json", jobDocument(t, "ads", upload(t, server, "one")))
 	for verb, want := range map[string]jobmanager.JobState{
 		"pause": jobmanager.Suspended, "resume": jobmanager.Running, "stop": jobmanager.Finished,
-		"restart": jobmanager.Running, "cancel": jobmanager.Canceled,
+		"restart": jobmanager.Running, "cancel": jobmanager.Canceled, "discard-output": jobmanager.Canceled,
 	} {
 		var job jobmanager.JobView
 		call(t, server, "POST", "/v1/jobs/ads:"+verb, "", "").decode(t, &job)

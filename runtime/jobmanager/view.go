@@ -58,7 +58,7 @@ type RestoredView struct {
 	Checkpoint uint64  `json:"checkpoint"`
 	Millis     float64 `json:"millis"`
 	Keys       int64   `json:"keys"`
-	Messages   int64   `json:"messages" doc:"messages taken from mailboxes and channels of the checkpoint"`
+	Messages   int64   `json:"messages" doc:"messages taken from mailboxes and channels of the checkpoint; those that wait on disk are not counted"`
 	Outboxes   int     `json:"outboxes" doc:"outboxes that recovery had to publish"`
 }
 

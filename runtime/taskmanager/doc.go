@@ -2,8 +2,9 @@
 // key groups of a job.
 //
 // It hides how a batch of messages becomes effects. A Manager owns workers, one per attempt of a job; a worker owns its
-// tasks, the publisher of each lane, and the writer of snapshots. A task runs on one goroutine and owns everything it
-// touches: mailbox, state, guest instances, output buffers; no lock and no channel per message.
+// tasks, the publisher of each lane, the writer of snapshots, and the spiller, which moves messages that do not fit into
+// memory to segment files and back. A task runs on one goroutine and owns everything it touches: mailbox, state, guest
+// instances, output buffers; no lock and no channel per message.
 //
 // Invariants: messages of one sender to one address keep their order; an address runs one invocation at a time; the
 // effects of an invocation apply together or not at all; nothing that is to be exactly once leaves before the commit
