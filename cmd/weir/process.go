@@ -83,6 +83,7 @@ func (p *process) run(ctx context.Context) error {
 	defer endRoles()
 	all, failure := errgroup.WithContext(roles)
 	all.Go(func() error { return p.node.Run(roles) })
+	all.Go(func() error { p.telemetry.run(roles); return nil })
 	all.Go(func() error {
 		defer endRoles()
 		front, stop := context.WithCancel(ctx)

@@ -37,6 +37,7 @@ type telemetryOut struct {
 	meter   metric.Meter       // nil: nobody reads metrics
 	tracing *telemetry.Tracing // nil: nobody takes traces
 	scraped http.Handler       // of /metrics; nil: 404
+	spans   *spanQueue         // nil: no traces
 	log     *slog.Logger
 	flushes []func(context.Context) error
 	closers []func(context.Context) error
@@ -105,7 +106,8 @@ func (out *telemetryOut) openTraces(ctx context.Context, c *Config, about *resou
 	if err != nil {
 		return err
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithResource(about), sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithBatcher(exporter))
+	out.spans = newSpanQueue(exporter, out.log)
+	provider := sdktrace.NewTracerProvider(sdktrace.WithResource(about), sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithSpanProcessor(out.spans))
 	out.closers = append(out.closers, provider.Shutdown)
 	out.tracing = &telemetry.Tracing{Tracer: provider.Tracer(scopeName), Ratio: c.TraceRatio}
 	return nil
@@ -118,6 +120,13 @@ func endpoint(base, path string) string {
 		panic(fmt.Sprintf("weir: unchecked endpoint %q", base)) // checkTelemetry has accepted it
 	}
 	return u.JoinPath(path).String()
+}
+
+// run sends spans until ctx is done.
+func (out *telemetryOut) run(ctx context.Context) {
+	if out.spans != nil {
+		out.spans.run(ctx)
+	}
 }
 
 // flush sends what has been measured, while tasks still run: what they count goes with them.
