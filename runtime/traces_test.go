@@ -208,3 +208,22 @@ func TestRecordsAndEpochsBeginTracesByTheRatio(t *testing.T) {
 		}
 	}
 }
+
+func TestAGuestCannotMakeATraceUp(t *testing.T) {
+	c, recorder := traced(t, 0)
+	caller, _, _ := functions.ParseTraceparent([]byte(sampled))
+	c.Modules["v1"] = runtimetest.Module{{Type: "t/relay", Run: func(call *runtimetest.Call) error {
+		call.SendWith("t/counter", call.Key, call.Value, functions.AppendTrace(nil, &caller, 0))
+		return nil
+	}}, counter[0]}
+	c.Deploy(c.Job("job", "v1", 1, "t/relay"))
+	c.Broker.Produce("in", "ann", []byte("1"))
+	for ctx := limited(t); len(c.Broker.Records("out")) == 0; {
+		if ctx.Err() != nil {
+			t.Fatal("the message never came through")
+		}
+	}
+	if names := spanNames(recorder); len(names) != 0 {
+		t.Errorf("a message that is not sampled has spans %v", names)
+	}
+}

@@ -52,6 +52,11 @@ func (c *Call) Send(function, key string, value []byte) {
 	c.writer.Op(&abi.Op{Kind: abi.Send, Target: []byte(function), Key: []byte(key), Value: value})
 }
 
+// SendWith sends a message with extensions of the guest's own making.
+func (c *Call) SendWith(function, key string, value, ext []byte) {
+	c.writer.Op(&abi.Op{Kind: abi.Send, Target: []byte(function), Key: []byte(key), Value: value, Ext: ext})
+}
+
 // Put writes a record to an egress.
 func (c *Call) Put(egress, key string, value []byte) {
 	c.writer.Op(&abi.Op{Kind: abi.Egress, Target: []byte(egress), Key: []byte(key), Value: value})
