@@ -23,6 +23,7 @@ type plan struct {
 	kills    int // of the process
 	powerOff int // of those in a hundred, how many take unsynced writes back
 	pauses   int // a process is replaced while it lives on
+	behind   int // how much less often such a process moves
 	deploys  int // with another parallelism, or another version
 	blinks   int // times when nothing can be read
 	full     int // times when nothing can be written
@@ -49,7 +50,7 @@ func newPlan(r *rand.Rand) plan {
 		taskManagers: 1 + r.IntN(2), parallelism: 1 + r.IntN(4), groups: 8, partitions: 1 + r.IntN(MaxPartitions),
 		poll: 1 + r.IntN(6), gated: r.IntN(2) == 0,
 		inputs: 4 + r.IntN(maxInputs-3), calls: r.IntN(maxCalls + 1), sources: 1 + r.IntN(maxSources),
-		kills: r.IntN(4), powerOff: r.IntN(101), pauses: r.IntN(2) * r.IntN(3), deploys: r.IntN(4), blinks: r.IntN(2) * r.IntN(2), full: r.IntN(2) * r.IntN(3),
+		kills: r.IntN(4), powerOff: r.IntN(101), pauses: r.IntN(3), behind: 1 << r.IntN(7), deploys: r.IntN(4), blinks: r.IntN(2) * r.IntN(2), full: r.IntN(2) * r.IntN(3),
 		events: 6 + r.IntN(30), time: 10 + r.IntN(60),
 	}
 	if r.IntN(2) == 0 {

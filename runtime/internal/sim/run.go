@@ -26,7 +26,7 @@ func Run(seed uint64, options Options) *Result {
 		w.drawn = rand.New(rand.NewPCG(options.Workload, 0x494e))
 		w.plan.inputs, w.plan.sources, w.plan.calls = 1+w.drawn.IntN(maxInputs), 1+w.drawn.IntN(maxSources), 0
 	}
-	w.scheduler.weights, w.scheduler.say = w.plan.weights, w.say
+	w.scheduler.weights, w.scheduler.behind, w.scheduler.say = w.plan.weights, w.plan.behind, w.say
 	w.byPart = make([][]history.Input, MaxPartitions)
 	w.logs = newLogs(w.plan.partitions, workload.Inputs, workload.Effects, workload.Acks, "dead")
 	w.logs.published = w.leaves
@@ -151,6 +151,10 @@ func (w *world) event(left *plan) bool {
 			w.begin()
 		}},
 		{&left.pauses, func() {
+			if w.epochs == 0 { // two that both make the job are what an election prevents
+				left.pauses++
+				return
+			}
 			w.scheduler.note("pause")
 			w.front.Load().behind = true
 			w.wish = nil

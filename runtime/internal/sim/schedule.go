@@ -50,6 +50,7 @@ type pending struct {
 type scheduler struct {
 	random  *rand.Rand
 	weights [kinds]int
+	behind  int // how much more often a process moves that has not been replaced
 	trace   hash.Hash64
 	say     func(format string, args ...any) // nil: nobody listens
 	steps   int
@@ -142,14 +143,11 @@ func (s *scheduler) choose() *pending {
 	return s.take(chosen.lane)
 }
 
-// behind is how much less often a process that has been replaced moves.
-const behind = 8
-
 func (s *scheduler) weight(p *pending) int {
 	if p.process != nil && p.process.behind {
 		return s.weights[p.kind]
 	}
-	return s.weights[p.kind] * behind
+	return s.weights[p.kind] * s.behind
 }
 
 // sweep ends what a process that is gone has left waiting, but for frames, which are on their way. A broker may still carry
