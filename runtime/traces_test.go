@@ -73,7 +73,7 @@ func spanNames(recorder *tracetest.SpanRecorder) (names []string) {
 func attributeOf(span sdktrace.ReadOnlySpan, key string) string {
 	for _, a := range span.Attributes() {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""
