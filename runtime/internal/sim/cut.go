@@ -40,9 +40,10 @@ func apply(values map[stateKey][]byte, block []byte) error {
 type tally struct {
 	sources  map[uint16]int
 	counters map[uint16]int
+	under    int // messages under way
 }
 
-func newTally() *tally { return &tally{map[uint16]int{}, map[uint16]int{}} }
+func newTally() *tally { return &tally{sources: map[uint16]int{}, counters: map[uint16]int{}} }
 
 // branch counts what one branch of an input causes from a hop on; acked says that the first hop's counter is done and its
 // acknowledgement is not.
@@ -66,6 +67,7 @@ func (t *tally) input(source uint16, in workload.Input, by int) {
 
 // message takes what a message still causes out.
 func (t *tally) message(m *functions.Message) error {
+	t.under++
 	switch m.Kind {
 	case functions.KindIngress:
 		source, err := workload.ParseKey(string(m.Key), 's')

@@ -258,16 +258,27 @@ func (w *world) count(topic string) int {
 	return n
 }
 
-// consumed says that a checkpoint holds positions behind every input: some cause nothing that can be seen.
+// consumed says that a checkpoint holds positions behind every input and no message that is under way: some cause nothing
+// that can be seen from outside.
 func (w *world) consumed() bool {
-	if w.manifests.latest == nil {
+	latest := w.manifests.latest
+	if latest == nil {
 		return false
 	}
 	n := int64(0)
-	if err := w.positions(w.manifests.latest, func(p router.Position) { n += p.Offset }); err != nil {
-		w.violate("cut", "manifest %d: %v", w.manifests.latest.Number, err)
+	err := w.positions(latest, func(p router.Position) { n += p.Offset })
+	if err == nil && n < int64(len(w.inputs)) {
+		return false
 	}
-	return n >= int64(len(w.inputs))
+	cut := newTally()
+	if err == nil {
+		cut, err = w.expected(latest)
+	}
+	if err != nil {
+		w.violate("cut", "manifest %d: %v", latest.Number, err)
+		return false
+	}
+	return cut.under == 0
 }
 
 // older are the processes that have been replaced.
