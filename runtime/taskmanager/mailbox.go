@@ -131,14 +131,6 @@ func (m *mailbox) prepend(runs [][]byte) {
 	m.chunks = append(runs, m.chunks...)
 }
 
-// memory is how many bytes wait in memory.
-func (m *mailbox) memory() int {
-	if m.over == nil {
-		return m.bytes
-	}
-	return m.bytes - m.over.away
-}
-
 // head is how many bytes wait ahead of what has been moved out of memory.
 func (m *mailbox) head() int {
 	if m.over == nil {
