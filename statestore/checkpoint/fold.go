@@ -25,7 +25,7 @@ const (
 	mergeShare = 2
 	// restShare is how long a fold rests per time it works: it takes a quarter of a core at most. When changes come faster
 	// than that, deltas grow longer, and a fold of longer deltas costs less per change.
-	restShare = 3
+	restShare = 7
 )
 
 // deltasLimit is maxDeltas, but for builds whose short runs are to reach it.
