@@ -23,7 +23,7 @@ const (
 	// mergeShare is how much larger than all later ones together a delta may be to be joined with them. So every entry
 	// is copied once per factor of its delta's size, not once per join.
 	mergeShare = 2
-	// restShare is how long a fold rests per time it works: it takes a quarter of a core at most. When changes come faster
+	// restShare is how long a fold rests per time it works: it takes an eighth of a core at most. When changes come faster
 	// than that, deltas grow longer, and a fold of longer deltas costs less per change.
 	restShare = 7
 )
