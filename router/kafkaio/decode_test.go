@@ -133,7 +133,7 @@ func BenchmarkOutboxIntoBatches(b *testing.B) {
 			b.Fatal(err)
 		}
 		for _, p := range l.staged {
-			for _, one := range p.batches[:p.used] {
+			for _, one := range p.batches {
 				one.seal(l.who, 0)
 			}
 		}

@@ -40,6 +40,7 @@ type Lane struct {
 	who      producer
 	wary     int                              // epochs for which complete is called first
 	targets  map[string]*target               // all that this producer has written to, by topic
+	pool     sync.Pool                        // of *batch
 	staged   []*outPart                       // those of the outbox in work, in the order of first use
 	limit    int                              // of a batch, in bytes; 0 is the topic's
 	base     []byte                           // embedded, while recovering: the manifest's cookie
@@ -257,7 +258,7 @@ func (l *Lane) settle(number uint64) {
 		l.bake()
 	}
 	for _, p := range l.staged {
-		p.release()
+		l.release(p)
 	}
 	l.staged = l.staged[:0]
 }

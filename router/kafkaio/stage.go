@@ -6,9 +6,6 @@ import (
 	"github.com/weir-run/weir/router"
 )
 
-// keptBatchBytes bounds the one buffer that a partition keeps between outboxes: a rare flood must not pin its memory.
-const keptBatchBytes = 128 << 10
-
 // target is the lane's output to one topic.
 type target struct {
 	t     *topic
@@ -19,16 +16,15 @@ type target struct {
 // outPart is the lane's output to one partition.
 type outPart struct {
 	partitionKey
-	sequence int32 // of the next batch
-	batches  []*batch
-	used     int // batches of the outbox in work
-	sent     int // of those, acknowledged
+	sequence int32    // of the next batch
+	batches  []*batch // of the outbox in work
+	sent     int      // of those, acknowledged
 }
 
 // stage builds the batches of an outbox and its marker.
 func (l *Lane) stage(ctx context.Context, number uint64, outbox [][]byte) error {
 	for _, p := range l.staged {
-		p.release()
+		l.release(p)
 	}
 	l.staged = l.staged[:0]
 	there, index := l.there[number], int32(0)
@@ -59,7 +55,7 @@ func (l *Lane) stage(ctx context.Context, number uint64, outbox [][]byte) error 
 		if t := l.e.known(p.topic); t != nil {
 			codec = t.codec
 		}
-		for _, b := range p.batches[:p.used] {
+		for _, b := range p.batches {
 			b.close(l.e.compressors[codec], attrTransactional)
 		}
 	}
@@ -120,27 +116,27 @@ func (l *Lane) outputs(topic string, partitions int) *target {
 
 // put stages a record.
 func (l *Lane) put(p *outPart, r *router.EgressRecord, index int32, limit int) {
-	if p.used > 0 && p.batches[p.used-1].add(r, index, limit) {
+	if len(p.batches) > 0 && p.batches[len(p.batches)-1].add(r, index, limit) {
 		return
 	}
-	if p.used == 0 {
+	if len(p.batches) == 0 {
 		l.staged = append(l.staged, p)
 	}
-	if p.used == len(p.batches) {
-		p.batches = append(p.batches, &batch{})
+	b, ok := l.pool.Get().(*batch)
+	if !ok {
+		b = &batch{}
 	}
-	b := p.batches[p.used]
 	b.reset()
 	b.add(r, index, limit)
-	p.used++
+	p.batches = append(p.batches, b)
 }
 
-// release gives up the batches of an outbox.
-func (p *outPart) release() {
-	p.used, p.sent = 0, 0
-	clear(p.batches[min(len(p.batches), 1):])
-	p.batches = p.batches[:min(len(p.batches), 1)]
-	if len(p.batches) > 0 && (p.batches[0].lent || cap(p.batches[0].plain) > keptBatchBytes) {
-		p.batches = p.batches[:0]
+// release gives up the batches of an outbox. Their memory serves the next one; a flood pins it until a collection or two.
+func (l *Lane) release(p *outPart) {
+	for i, b := range p.batches {
+		if p.batches[i] = nil; !b.lent {
+			l.pool.Put(b)
+		}
 	}
+	p.batches, p.sent = p.batches[:0], 0
 }

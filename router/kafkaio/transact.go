@@ -275,7 +275,7 @@ func (l *Lane) requests() []*produceRequest {
 	var all []*produceRequest
 	left := false
 	for _, p := range l.staged {
-		if p.sent == p.used {
+		if p.sent == len(p.batches) {
 			continue
 		}
 		left = true
