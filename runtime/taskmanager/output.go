@@ -3,6 +3,7 @@ package taskmanager
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -51,14 +52,19 @@ func nextChunk(chunks [][]byte) int { return min(4<<10<<min(len(chunks), 4), chu
 type unacked struct {
 	open  []*sending // per cluster, being filled
 	sent  [][]*sending
-	bytes int // of all
+	spare [][]byte // chunks of output that brokers have
+	bytes int      // of all
 }
+
+// spareChunks bounds what is kept for later output: a few turns' worth, on their way to a broker that answers.
+const spareChunks = 64
 
 // sending is one batch of at-least-once output.
 type sending struct {
-	cluster int
-	batch   [][]byte
-	bytes   int
+	cluster  int
+	batch    [][]byte
+	bytes    int
+	captured bool // a snapshot may still be reading its chunks
 }
 
 func newUnacked(clusters int) unacked {
@@ -69,9 +75,15 @@ func (u *unacked) append(cluster int, record *router.EgressRecord) {
 	if u.open[cluster] == nil {
 		u.open[cluster] = &sending{cluster: cluster}
 	}
-	u.open[cluster].batch = appendChunk(u.open[cluster].batch, record)
-	u.open[cluster].bytes += record.Size()
-	u.bytes += record.Size()
+	s, size := u.open[cluster], record.Size()
+	last := len(s.batch) - 1
+	if n := len(u.spare); n > 0 && size <= chunkBytes && (last < 0 || cap(s.batch[last])-len(s.batch[last]) < size) {
+		s.batch = append(s.batch, u.spare[n-1])
+		u.spare = u.spare[:n-1]
+	}
+	s.batch = appendChunk(s.batch, record)
+	s.bytes += size
+	u.bytes += size
 }
 
 // flush hands what was collected in this turn to the brokers.
@@ -115,8 +127,18 @@ func (u *unacked) remove(s *sending) {
 	for i := range list {
 		if list[i] == s {
 			u.bytes -= s.bytes
-			u.sent[s.cluster] = append(list[:i:i], list[i+1:]...)
+			u.sent[s.cluster] = slices.Delete(list, i, i+1)
+			u.keep(s)
 			return
+		}
+	}
+}
+
+// keep takes the chunks of output that is done back.
+func (u *unacked) keep(s *sending) {
+	for _, chunk := range s.batch {
+		if !s.captured && cap(chunk) == chunkBytes && len(u.spare) < spareChunks {
+			u.spare = append(u.spare, chunk[:0])
 		}
 	}
 }
@@ -125,9 +147,11 @@ func (u *unacked) capture() [][][]byte {
 	captured := make([][][]byte, len(u.sent))
 	for cluster, list := range u.sent {
 		for _, s := range list {
+			s.captured = true
 			captured[cluster] = append(captured[cluster], s.batch...)
 		}
 		if u.open[cluster] != nil {
+			u.open[cluster].captured = true
 			captured[cluster] = append(captured[cluster], u.open[cluster].batch...)
 		}
 	}
