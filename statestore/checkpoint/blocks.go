@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"errors"
 	"os"
+	"sync"
 	"syscall"
 	"unsafe"
 )
@@ -10,6 +11,9 @@ import (
 const (
 	// blockBytes is how much of a file is written at a time. Half of it costs as much per byte, twice of it gains nothing.
 	blockBytes = 512 << 10
+	// smallBytes is the memory that a file begins with, so that one of a few kilobytes, as a lone request makes, costs no
+	// more: with whole blocks an idle server collects garbage for every few requests.
+	smallBytes = 32 << 10
 	// directAlign is what offset, length and memory of a direct write are multiples of: the largest that devices ask for.
 	directAlign = 4 << 10
 )
@@ -19,19 +23,45 @@ const (
 // the write itself, and they would push out those of a broker on the same machine. BenchmarkDirectoryCreate16MiB pays for it.
 type blockWriter struct {
 	file   *os.File
-	block  []byte // aligned
+	blocks *sync.Pool // of *[]byte, whole blocks
+	small  []byte
+	whole  *[]byte // nil while small is enough
+	block  []byte  // small or whole, aligned
 	used   int
 	direct bool // writes pass the page cache by
 	full   bool // a block was written, so that direct says what the file system can
 }
 
-func newBlockWriter() *blockWriter {
-	room := make([]byte, blockBytes+directAlign)
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(room)))) & (directAlign - 1)
-	return &blockWriter{block: room[skip : skip+blockBytes : skip+blockBytes]}
+func newBlockWriter(blocks *sync.Pool) *blockWriter {
+	return &blockWriter{blocks: blocks, small: aligned(smallBytes)}
 }
 
-func (w *blockWriter) reset(file *os.File) { w.file, w.used, w.direct, w.full = file, 0, false, false }
+// aligned is memory for direct writes.
+func aligned(size int) []byte {
+	room := make([]byte, size+directAlign)
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(room)))) & (directAlign - 1)
+	return room[skip : skip+size : skip+size]
+}
+
+// reset begins a file, or, with nil, gives back what the last one took.
+func (w *blockWriter) reset(file *os.File) {
+	if w.whole != nil {
+		w.blocks.Put(w.whole)
+	}
+	w.file, w.whole, w.block, w.used, w.direct, w.full = file, nil, w.small, 0, false, false
+}
+
+// grow goes on in a whole block.
+func (w *blockWriter) grow() {
+	whole, ok := w.blocks.Get().(*[]byte)
+	if !ok {
+		room := aligned(blockBytes)
+		whole = &room
+	}
+	w.whole = whole
+	copy(*whole, w.block[:w.used])
+	w.block = *whole
+}
 
 // Write takes p into the block, and writes the block when it is full.
 func (w *blockWriter) Write(p []byte) (int, error) {
@@ -42,6 +72,10 @@ func (w *blockWriter) Write(p []byte) (int, error) {
 		taken += n
 		if w.used < len(w.block) {
 			break
+		}
+		if w.whole == nil {
+			w.grow()
+			continue
 		}
 		if !w.full {
 			w.full, w.direct = true, setDirect(w.file, true) == nil

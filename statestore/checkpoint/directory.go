@@ -30,6 +30,7 @@ const (
 type DirectoryStorage struct {
 	root    string
 	writers sync.Pool // of *blockWriter: one per file would be most of what an epoch allocates
+	blocks  sync.Pool // of *[]byte, for writers of large files
 }
 
 // Directory opens a directory, makes it if it is missing, tries that it can be written, and removes what earlier
@@ -161,7 +162,7 @@ func (d *DirectoryStorage) createTemp(path, dir string, write func(io.Writer) er
 func (d *DirectoryStorage) fill(f *os.File, write func(io.Writer) error, sync func() error) error {
 	blocks, ok := d.writers.Get().(*blockWriter)
 	if !ok {
-		blocks = newBlockWriter()
+		blocks = newBlockWriter(&d.blocks)
 	}
 	blocks.reset(f)
 	defer func() {
