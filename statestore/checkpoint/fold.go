@@ -23,10 +23,21 @@ const (
 	// mergeShare is how much larger than all later ones together a delta may be to be joined with them. So every entry
 	// is copied once per factor of its delta's size, not once per join.
 	mergeShare = 2
-	// restShare is how long a fold rests per time it works: it takes an eighth of a core at most. When changes come faster
+	// restShare is how long a fold rests per time it works: it takes a sixteenth of a core at most. When changes come faster
 	// than that, deltas grow longer, and a fold of longer deltas costs less per change.
-	restShare = 7
+	restShare = 15
+	// hurryShare is restShare when deltas are longer than hurryDeltas times the bases: a restore reads them all.
+	hurryShare  = 3
+	hurryDeltas = 2
 )
+
+// restFor is how long a fold of these files rests per time it works.
+func restFor(bases, deltas []FileRef) time.Duration {
+	if lengths(deltas) > hurryDeltas*lengths(bases)+foldFloorBytes {
+		return hurryShare
+	}
+	return restShare
+}
 
 // deltasLimit is maxDeltas, but for builds whose short runs are to reach it.
 func deltasLimit() int { return planted.Limit(maxDeltas, 4) }
@@ -84,6 +95,7 @@ func joinFiles(ctx context.Context, storage Storage, name string, kind SectionKi
 	for _, input := range append(append([]FileRef(nil), bases...), deltas...) {
 		ref.Number = max(ref.Number, input.Number)
 	}
+	share := restFor(bases, deltas)
 	source, err := openBlocks(ctx, storage, bases, deltas)
 	if err != nil {
 		return FileRef{}, fmt.Errorf("fold into %s: %w", name, err)
@@ -102,7 +114,7 @@ func joinFiles(ctx context.Context, storage Storage, name string, kind SectionKi
 			if err := w.Section(kind, 0, functions.KeyGroup(group), "", block); err != nil {
 				return err
 			}
-			if err := rest(ctx, restShare*time.Since(started)); err != nil {
+			if err := rest(ctx, share*time.Since(started)); err != nil {
 				return err
 			}
 		}
