@@ -16,7 +16,7 @@ import (
 const (
 	// latencyRate is what the goals are stated for, in records per second.
 	latencyRate = 10_000
-	// warmUp is load ahead of what counts: a broker's JVM compiles for some 20 s of it, with as much CPU as the work itself takes.
+	// warmUp is load ahead of what counts: a broker's JVM compiles while it warms up, on the same cores.
 	warmUp = 20 * time.Second
 	// grace is how long missing records are waited for after the last was sent.
 	grace = 60 * time.Second

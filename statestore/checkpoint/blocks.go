@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// blockBytes is how much of a file is written at a time. Half of it costs as much per byte, twice of it gains nothing.
+	// blockBytes is how much of a file is written at a time: many pages, so that a system call is a small part of the cost.
 	blockBytes = 512 << 10
 	// smallBytes is the memory that a file begins with, so that one of a few kilobytes, as a lone request makes, costs no
 	// more: with whole blocks an idle server collects garbage for every few requests.
