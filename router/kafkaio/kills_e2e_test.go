@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/internal/kafkabroker"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/router/kafkaio"
 )
@@ -57,13 +58,7 @@ func TestOutboxesAreReadOnceThroughBrokerKills(t *testing.T) {
 			go func() { last <- publishUntil(ctx, t, l, stop) }()
 			for n := range brokerKills {
 				time.Sleep(time.Second) // load before the next kill, not a wait for something
-				if n == brokerKills-1 {
-					if err := errors.Join(b.Pause(), hang(ctx), b.Resume()); err != nil {
-						t.Fatal(err)
-					}
-					continue
-				}
-				if err := errors.Join(b.Kill(), b.Restart(ctx)); err != nil {
+				if err := strike(ctx, b, n); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -135,4 +130,12 @@ func hang(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// strike kills the broker and starts it again; the last time it hangs instead.
+func strike(ctx context.Context, b *kafkabroker.Broker, n int) error {
+	if n == brokerKills-1 {
+		return errors.Join(b.Pause(), hang(ctx), b.Resume())
+	}
+	return errors.Join(b.Kill(), b.Restart(ctx))
 }

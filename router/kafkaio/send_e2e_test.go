@@ -4,7 +4,6 @@ package kafkaio_test
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"testing"
 
@@ -31,13 +30,7 @@ func TestSendsSurviveBrokerKills(t *testing.T) {
 			for n := range brokerKills {
 				enough := told.Load() + 2*openSends
 				until(t, "get on after the last kill", func(context.Context) bool { return told.Load() >= enough || t.Failed() })
-				if n == brokerKills-1 {
-					if err := errors.Join(b.Pause(), hang(ctx), b.Resume()); err != nil {
-						t.Fatal(err)
-					}
-					continue
-				}
-				if err := errors.Join(b.Kill(), b.Restart(ctx)); err != nil {
+				if err := strike(ctx, b, n); err != nil {
 					t.Fatal(err)
 				}
 			}
