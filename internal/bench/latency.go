@@ -17,7 +17,7 @@ const (
 	// latencyRate is what the goals are stated for, in records per second.
 	latencyRate = 10_000
 	// warmUp is load ahead of what counts: a broker's JVM compiles while it warms up, on the same cores.
-	warmUp = 20 * time.Second
+	warmUp = 60 * time.Second
 	// grace is how long missing records are waited for after the last was sent.
 	grace = 60 * time.Second
 	// tick is the longest pause of the generator: a record is sent at most so late.

@@ -37,7 +37,7 @@ type topics struct {
 
 func dial(address string) (*topics, error) {
 	seeds := kgo.SeedBrokers(address)
-	client, err := kgo.NewClient(seeds, kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(0),
+	client, err := kgo.NewClient(seeds, kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(5*time.Millisecond),
 		kgo.MaxBufferedRecords(maxBuffered), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
 	if err != nil {
 		return nil, fmt.Errorf("connect to kafka: %w", err)

@@ -18,12 +18,15 @@ const (
 	maxFloor = 200 * time.Millisecond
 	// maxDeclines is how many epochs in a row may fail before the attempt ends.
 	maxDeclines = 10
+	// maxUnpublished is how many outboxes a lane may owe when the next epoch is cut: one, so that the files of an epoch are
+	// written while the outbox of the one before is published. More only queue behind it.
+	maxUnpublished = 1
 	// declineBackoff is the pause after a failed epoch, times the failures in a row.
 	declineBackoff = 100 * time.Millisecond
 )
 
 // coordinator decides the epochs of one attempt: when one is triggered, and whether it is committed. At most one is
-// undecided, and none is cut while a lane has an outbox that is not published. Pure: time is an argument.
+// undecided, and none is cut while a lane owes more than maxUnpublished outboxes. Pure: time is an argument.
 type coordinator struct {
 	interval time.Duration // 0 is auto
 	cores    int
@@ -31,7 +34,8 @@ type coordinator struct {
 
 	next        uint64 // the next trigger
 	open        *openEpoch
-	unpublished map[string]uint64 // lanes that owe an epoch
+	unpublished map[string][]debt // by lane, the oldest first; lanes that owe nothing are not in it
+	newest      map[string]uint64 // by lane, the last outbox that a manifest of this attempt names
 	unsettled   bool              // publications not yet recorded in a manifest
 
 	wantSince time.Time // zero: nothing changed
@@ -42,6 +46,12 @@ type coordinator struct {
 	floor     time.Duration
 	declines  int
 	ended     bool // a final epoch is committed, or the attempt is over
+}
+
+// debt is a committed outbox that is not known to be published.
+type debt struct {
+	number uint64
+	since  time.Time // of the commit
 }
 
 // openEpoch is the undecided epoch.
@@ -107,7 +117,7 @@ type (
 )
 
 func newCoordinator(interval time.Duration, cores int, workers []string) *coordinator {
-	return &coordinator{interval: interval, cores: cores, workers: workers, next: 1, unpublished: map[string]uint64{}}
+	return &coordinator{interval: interval, cores: cores, workers: workers, next: 1, unpublished: map[string][]debt{}, newest: map[string]uint64{}}
 }
 
 // step applies an event and says what to do.
@@ -126,12 +136,9 @@ func (c *coordinator) step(now time.Time, e event) []action {
 		actions = c.acknowledge(now, e)
 	case committed:
 		actions = append(actions, complete{trigger: c.open.trigger})
-		c.commit(e.number)
+		c.commit(now, e.number)
 	case published:
-		if c.unpublished[e.lane] == e.number {
-			delete(c.unpublished, e.lane)
-			c.unsettled = true
-		}
+		c.publish(e)
 	case settled:
 		c.unsettled = false
 	}
@@ -169,31 +176,67 @@ func (c *coordinator) decline(now time.Time, reason string) []action {
 	return []action{abort{trigger: failed.trigger, reason: reason}}
 }
 
+// publish notes that a lane has published everything up to an epoch.
+func (c *coordinator) publish(e published) {
+	owed := c.unpublished[e.lane]
+	for len(owed) > 0 && owed[0].number <= e.number {
+		owed = owed[1:]
+		c.unsettled = true
+	}
+	if c.unpublished[e.lane] = owed; len(owed) == 0 {
+		delete(c.unpublished, e.lane)
+	}
+}
+
+// owedSince is when an outbox was committed that a lane still owes.
+func (c *coordinator) owedSince(lane string, number uint64) (time.Time, bool) {
+	for _, d := range c.unpublished[lane] {
+		if d.number == number {
+			return d.since, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// backlog says that some lane owes too much for another epoch.
+func (c *coordinator) backlog() bool {
+	for _, owed := range c.unpublished {
+		if len(owed) > maxUnpublished {
+			return true
+		}
+	}
+	return false
+}
+
 // commit notes what the committed epoch owes, and what it cost.
-func (c *coordinator) commit(number uint64) {
+func (c *coordinator) commit(now time.Time, number uint64) {
 	var cost time.Duration
+	c.unsettled = false
 	for _, ack := range c.open.acks {
 		cost += ack.Cost
 		for _, lane := range ack.Lanes {
+			if lane.Published < c.newest[lane.ID] && len(c.unpublished[lane.ID]) == 0 { // out since it acknowledged
+				c.unsettled = true
+			}
 			if lane.Output {
-				c.unpublished[lane.ID] = number
+				c.newest[lane.ID] = number
+				c.unpublished[lane.ID] = append(c.unpublished[lane.ID], debt{number, now})
 			}
 		}
 	}
 	c.floor = min(time.Duration(float64(cost)/(cpuShare*float64(c.cores))), maxFloor)
 	c.ended = c.open.ask.final
-	c.unsettled = false
 	c.open, c.declines = nil, 0
 }
 
 // cut triggers an epoch when one is due, and otherwise says when to look again.
 func (c *coordinator) cut(now time.Time) []action {
-	if c.open != nil || c.ended || len(c.unpublished) > 0 {
+	if c.open != nil || c.ended || c.backlog() {
 		return nil
 	}
 	due, any := c.due()
 	if !any {
-		if !c.unsettled {
+		if !c.unsettled || len(c.unpublished) > 0 {
 			return nil
 		}
 		if at := c.last.Add(settleAfter); now.Before(at) {

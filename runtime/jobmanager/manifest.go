@@ -49,8 +49,7 @@ func repeat(m *checkpoint.Manifest, now time.Time) *checkpoint.Manifest {
 	return &next
 }
 
-// next is the manifest that commits an epoch. published says up to which epoch each lane is out: everything before this
-// epoch, since none is cut while a lane owes one.
+// nextManifest is the manifest that commits an epoch. What a lane still owed when it acknowledged the epoch stays named.
 func nextManifest(m *checkpoint.Manifest, e *openEpoch, fold *folded, now time.Time) *checkpoint.Manifest {
 	next := repeat(m, now)
 	next.Epoch = true
@@ -62,6 +61,10 @@ func nextManifest(m *checkpoint.Manifest, e *openEpoch, fold *folded, now time.T
 		next.Bases, next.Deltas = fold.replace(next.Bases, next.Deltas)
 	}
 	next.Snapshots, next.Segments, next.Lanes = nil, nil, nil
+	owed := map[string][]checkpoint.Outbox{}
+	for i := range m.Lanes {
+		owed[m.Lanes[i].ID] = m.Lanes[i].Outboxes
+	}
 	for _, worker := range sortedWorkers(e) {
 		ack := e.acks[worker]
 		file := ack.File
@@ -72,16 +75,21 @@ func nextManifest(m *checkpoint.Manifest, e *openEpoch, fold *folded, now time.T
 		next.Snapshots = append(next.Snapshots, file)
 		next.Segments = append(next.Segments, ack.Segments...)
 		for i := range ack.Lanes {
-			next.Lanes = append(next.Lanes, laneOf(&ack.Lanes[i], file, m.Number))
+			next.Lanes = append(next.Lanes, laneOf(&ack.Lanes[i], file, owed[ack.Lanes[i].ID]))
 		}
 	}
 	return next
 }
 
-func laneOf(output *wire.LaneOutput, file checkpoint.FileRef, before uint64) checkpoint.Lane {
-	lane := checkpoint.Lane{ID: output.ID, Cluster: output.Cluster, Task: output.Task, Cookie: output.Cookie, Published: before}
+func laneOf(output *wire.LaneOutput, file checkpoint.FileRef, owed []checkpoint.Outbox) checkpoint.Lane {
+	lane := checkpoint.Lane{ID: output.ID, Cluster: output.Cluster, Task: output.Task, Cookie: output.Cookie, Published: output.Published}
+	for _, outbox := range owed {
+		if outbox.Number > output.Published {
+			lane.Outboxes = append(lane.Outboxes, outbox)
+		}
+	}
 	if output.Output {
-		lane.Outboxes = []checkpoint.Outbox{{Number: file.Number, File: file}}
+		lane.Outboxes = append(lane.Outboxes, checkpoint.Outbox{Number: file.Number, File: file})
 	}
 	return lane
 }

@@ -19,7 +19,11 @@ func (j *master) receive(ctx context.Context, from string, message wire.Message)
 	case *wire.Acknowledge:
 		return j.step(ctx, acked{worker: from, ack: c})
 	case *wire.Published:
-		j.manager.instruments.phase(ctx, j, "publish", time.Since(j.committed)) // a lane owes one epoch at most
+		if j.coordinator != nil {
+			if since, ok := j.coordinator.owedSince(c.Lane, c.Number); ok {
+				j.manager.instruments.phase(ctx, j, "publish", time.Since(since))
+			}
+		}
 		err := j.step(ctx, published{lane: c.Lane, number: c.Number})
 		failpoint.Hit("acknowledged")
 		if j.afterPublished != nil && j.coordinator != nil && len(j.coordinator.unpublished) == 0 {

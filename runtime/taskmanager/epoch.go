@@ -225,8 +225,9 @@ func (w *worker) laneID(cluster, task int) string {
 func (w *worker) laneOutputs(e *epoch) []wire.LaneOutput {
 	outputs := make([]wire.LaneOutput, 0, len(w.publishers))
 	for _, p := range w.publishers {
+		published := p.through() // before the cookie, which may then know of more outboxes but not of fewer
 		outputs = append(outputs, wire.LaneOutput{
-			ID: p.id, Cluster: p.cluster.key, Task: p.task, Cookie: p.lane.Cookie(), Output: len(w.outbox(e, p)) > 0,
+			ID: p.id, Cluster: p.cluster.key, Task: p.task, Cookie: p.lane.Cookie(), Output: len(w.outbox(e, p)) > 0, Published: published,
 		})
 	}
 	return outputs

@@ -56,6 +56,7 @@ func (w *worker) recoverLanes(ctx context.Context, d *wire.Deploy) (pending int,
 		if r.own {
 			w.publishers = append(w.publishers, &publisher{
 				id: r.id, task: r.task, cluster: r.cluster, lane: lane, inbox: wire.NewInbox[publication](nil), tracing: w.config.Tracing,
+				published: d.Manifest.Number, // recovery completes what it names
 			})
 		}
 		group.Go(func() error { return w.recoverLane(ctx, d, r, lane, outboxes) })

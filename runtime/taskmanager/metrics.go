@@ -119,7 +119,8 @@ func (i *instruments) observe(o metric.Observer) {
 	defer i.mu.Unlock()
 	for w := range i.workers {
 		for _, p := range w.publishers {
-			i.gauge(o, "weir.lane.pending", float64(p.bytes.Load()), telemetry.Job.String(w.job), telemetry.Lane.String(p.id))
+			_, bytes := p.pending()
+			i.gauge(o, "weir.lane.pending", float64(bytes), telemetry.Job.String(w.job), telemetry.Lane.String(p.id))
 		}
 		for _, t := range w.local {
 			i.observeTask(o, t)

@@ -3,7 +3,7 @@ package taskmanager
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
+	"sync"
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/internal/failpoint"
@@ -20,8 +20,16 @@ type publisher struct {
 	lane    router.Lane
 	inbox   *wire.Inbox[publication]
 	tracing *telemetry.Tracing
-	pending atomic.Uint64 // number of the epoch being published; 0 is none
-	bytes   atomic.Int64
+
+	mu        sync.Mutex // guards what follows; a leaf
+	owed      []owed     // committed and not known to be out, the oldest first
+	published uint64     // everything up to this epoch is out
+}
+
+// owed is an outbox that waits to be published, or is being published.
+type owed struct {
+	number uint64
+	bytes  int64
 }
 
 // publication is one committed outbox.
@@ -33,13 +41,41 @@ type publication struct {
 }
 
 func (p *publisher) put(next *publication) {
-	p.pending.Store(next.number)
 	size := 0
 	for _, chunk := range next.outbox {
 		size += len(chunk)
 	}
-	p.bytes.Store(int64(size))
+	p.mu.Lock()
+	p.owed = append(p.owed, owed{next.number, int64(size)})
+	p.mu.Unlock()
 	p.inbox.Put(*next)
+}
+
+// out notes that the oldest outbox is published.
+func (p *publisher) out(number uint64) {
+	p.mu.Lock()
+	p.owed, p.published = append(p.owed[:0], p.owed[1:]...), number
+	p.mu.Unlock()
+}
+
+// through is the epoch up to which everything is out.
+func (p *publisher) through() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.published
+}
+
+// pending is the oldest epoch that is owed, 0 when none is, and the bytes of all that are.
+func (p *publisher) pending() (oldest uint64, bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, o := range p.owed {
+		bytes += o.bytes
+	}
+	if len(p.owed) > 0 {
+		oldest = p.owed[0].number
+	}
+	return oldest, bytes
 }
 
 // run publishes until ctx is done; done is called after each outbox.
@@ -56,8 +92,7 @@ func (p *publisher) run(ctx context.Context, done func(number uint64)) error {
 				return fmt.Errorf("publish epoch %d: %w", next.number, &laneError{p.id, err})
 			}
 			failpoint.Hit("published")
-			p.pending.Store(0)
-			p.bytes.Store(0)
+			p.out(next.number)
 			done(next.number)
 		}
 	}

@@ -142,7 +142,8 @@ func (w *worker) stats() *wire.Stats {
 		s.Lag += t.stats.lag.Load()
 	}
 	for _, p := range w.publishers {
-		s.Lanes = append(s.Lanes, wire.Lane{ID: p.id, Pending: p.pending.Load(), Bytes: p.bytes.Load()})
+		oldest, bytes := p.pending()
+		s.Lanes = append(s.Lanes, wire.Lane{ID: p.id, Pending: oldest, Bytes: bytes})
 	}
 	return s
 }

@@ -112,15 +112,20 @@ func (w *world) deploy(parallelism, version int) {
 
 // revive does what a person does who finds the job missing or failed.
 func (w *world) revive() {
+	p := w.front.Load()
 	w.wishFor("look after the job", func(ctx context.Context, jobs *jobmanager.Manager) error {
 		view, err := jobs.Job(ctx, jobName)
 		if err != nil {
 			_, err = jobs.Deploy(ctx, w.job(w.plan.parallelism, 1), jobmanager.DeployOptions{})
 			return err
 		}
-		if view.State == jobmanager.Failed || view.State == jobmanager.Suspended {
-			_, err = jobs.Resume(ctx, jobName)
+		if view.State != jobmanager.Failed && view.State != jobmanager.Suspended {
+			return nil
 		}
+		if err := p.comes("resume"); err != nil {
+			return err
+		}
+		_, err = jobs.Resume(ctx, jobName)
 		return err
 	})
 }

@@ -76,7 +76,7 @@ func (w *world) begin() *process {
 	resources := resourcemanager.New(network.Join(runtime.ResourceManager), log)
 	p.jobs = jobmanager.New(network.Join(runtime.JobManager), jobmanager.Config{
 		Storage: storage, Cores: 2, Dispatch: p.tasks[0].Dispatch, Log: log,
-		Check: func(context.Context, *functions.Job) ([]string, error) { return nil, nil },
+		Check: func(context.Context, *functions.Job) ([]string, error) { return nil, p.comes("check") },
 		Letters: func(context.Context, *functions.Job, int) ([]jobmanager.Letter, error) {
 			return nil, errors.ErrUnsupported
 		},
@@ -95,6 +95,15 @@ func (p *process) ended(role string, err error) {
 	if err != nil && !p.dead.Load() && !errors.Is(err, checkpoint.ErrExists) {
 		p.world.violate("roles", "%s of process %d ended: %v", role, p.number, err)
 	}
+}
+
+// comes makes what an operator does next a step of its own: behind an answer of a role, who goes on first, the role or the
+// operator, would be Go's choice.
+func (p *process) comes(what string) error {
+	if p.world.scheduler.hold(p, client, fmt.Sprintf("%d/operator/%s", p.number, what)) == died {
+		return errDied
+	}
+	return nil
 }
 
 // carry holds control messages. Those to and from the ResourceManager go at once: who is late there is lost, and what the

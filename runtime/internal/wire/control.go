@@ -179,6 +179,8 @@ type LaneOutput struct {
 	Task    int    `json:"task"`
 	Cookie  []byte `json:"cookie,omitempty"`
 	Output  bool   `json:"output"`
+	// Published is the epoch up to which everything of the lane was out when its cookie was taken.
+	Published uint64 `json:"published"`
 }
 
 // Value is one state of a queried address.
