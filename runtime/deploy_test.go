@@ -50,7 +50,7 @@ func TestADeploymentWhoseCallerGoesAwayGoesOn(t *testing.T) {
 }
 
 func TestASwitchWhoseCheckpointFailsIsTriedAgain(t *testing.T) {
-	c := start(t, counter)
+	c := startInFiles(t, counter)
 	c.Modules["v2"] = counter
 	c.Deploy(c.Job("job", "v1", 2))
 	c.Call("t/counter", "ann", "1")
@@ -139,7 +139,7 @@ func TestADeploymentDuringARestartIsAnswered(t *testing.T) {
 }
 
 func TestADeploymentGoesOnWhenTheVersionBeforeFailsOnItsWayOut(t *testing.T) {
-	c := start(t, counter)
+	c := startInFiles(t, counter)
 	c.Deploy(c.Job("job", "v1", 2))
 	c.Call("t/counter", "ann", "1")
 	var failed atomic.Int64

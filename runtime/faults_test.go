@@ -42,7 +42,7 @@ func wired(t *testing.T, module runtimetest.Module, configure func(*taskmanager.
 	c.Tasks = taskmanager.New(network.Join("taskmanager-1"), tasks)
 	resources := resourcemanager.New(network.Join(runtime.ResourceManager), log)
 	c.Jobs = jobmanager.New(network.Join(runtime.JobManager), jobmanager.Config{
-		Storage: c.Storage, Cores: 2, Dispatch: c.Tasks.Dispatch, Log: log,
+		Storage: c.Storage, Cores: 2, Dispatch: c.Tasks.Dispatch, Log: log, Inline: -1,
 		Check: func(context.Context, *functions.Job) ([]string, error) { return nil, nil },
 	})
 	ctx, kill := context.WithCancel(context.Background())

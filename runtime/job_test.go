@@ -30,8 +30,17 @@ var counter = runtimetest.Module{{Type: "t/counter", States: []string{"n"}, Run:
 }}}
 
 func start(t *testing.T, module runtimetest.Module) *runtimetest.Cluster {
+	return startInline(t, module, 0)
+}
+
+// startInFiles is start for a test that lets epochs' files fail: no manifest holds them.
+func startInFiles(t *testing.T, module runtimetest.Module) *runtimetest.Cluster {
+	return startInline(t, module, -1)
+}
+
+func startInline(t *testing.T, module runtimetest.Module, inline int) *runtimetest.Cluster {
 	c := runtimetest.New(t, runtimetest.NewBroker(4, "in", "out", "dead"))
-	c.Modules["v1"] = module
+	c.Modules["v1"], c.Inline = module, inline
 	c.Start()
 	c.Ready()
 	return c
@@ -261,7 +270,7 @@ func TestSIGTERMDrainsAndTheNextStartGoesOn(t *testing.T) {
 }
 
 func TestAFullDiskFailsCheckpointsAndTheJobGoesOnWhenThereIsRoom(t *testing.T) {
-	c := start(t, counter)
+	c := startInFiles(t, counter)
 	c.Deploy(c.Job("job", "v1", 2))
 	c.Call("t/counter", "ann", "1")
 	var failed atomic.Int64

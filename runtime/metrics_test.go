@@ -178,7 +178,7 @@ func TestAJobThatIsHeldBackIsNeitherBusyNorIdle(t *testing.T) {
 	c.Broker.Publish = func(string, uint64) error { publishing <- struct{}{}; <-held; return nil }
 	c.Deploy(c.Job("job", "v1", 1, "t/flood"))
 	c.Broker.Produce("in", "first", []byte("x"))
-	<-publishing // from here on no epoch is cut, and what is written waits in the task
+	<-publishing // from here on one more epoch is cut, and what is written then waits in the task
 	c.Broker.ProduceRecord("in", slices.Repeat([]runtimetest.Record{{Key: []byte("same"), Value: make([]byte, 70<<10)}}, floodRecords)...)
 	points := until(t, reader, func(points []point) bool {
 		return total(points, "weir.task.accumulateBackPressuredTimeMs", telemetry.Job, "job") > 0
@@ -194,8 +194,8 @@ func TestAJobThatIsHeldBackIsNeitherBusyNorIdle(t *testing.T) {
 	until(t, reader, func([]point) bool { return len(c.Broker.Records("out")) > floodRecords })
 }
 
-// floodRecords of 70 KiB are more than the 32 MiB of output that a task holds, and more than it takes at once.
-const floodRecords = 700
+// floodRecords of 70 KiB are more than twice the 32 MiB of output that a task holds for an epoch, and more than it takes at once.
+const floodRecords = 1400
 
 // flood writes as much as it gets.
 var flood = runtimetest.Module{{Type: "t/flood", Run: func(c *runtimetest.Call) error {

@@ -28,7 +28,7 @@ func TestAJobWithADamagedLogCanBeLookedAtAndDeployed(t *testing.T) {
 }
 
 func TestStopEndsAJobWhoseAttemptFailsOnTheWay(t *testing.T) {
-	c := start(t, counter)
+	c := startInFiles(t, counter)
 	job := c.Job("job", "v1", 2)
 	c.Deploy(job)
 	c.Call("t/counter", "ann", "1")
@@ -90,7 +90,7 @@ func inStateSoon(t *testing.T, c *runtimetest.Cluster, want jobmanager.JobState)
 }
 
 func TestARestartWhoseFinalEpochFailsStillRuns(t *testing.T) {
-	c := start(t, counter)
+	c := startInFiles(t, counter)
 	c.Deploy(c.Job("job", "v1", 2))
 	c.Call("t/counter", "ann", "1")
 	var failed atomic.Int64
@@ -153,7 +153,7 @@ func TestAJobThatWaitsForItsBrokerIsShownAtOnce(t *testing.T) {
 }
 
 func TestADrainDoesNotWaitForAFinalEpochThatFailed(t *testing.T) {
-	c := start(t, counter)
+	c := startInFiles(t, counter)
 	c.Deploy(c.Job("job", "v1", 2))
 	c.Call("t/counter", "ann", "1")
 	c.Fault(func(step, name string) error {

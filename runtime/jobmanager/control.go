@@ -107,13 +107,12 @@ func (m *Manager) Checkpoints(ctx context.Context, name string) ([]CheckpointVie
 			continue // swept since it was listed
 		}
 		view := CheckpointView{Number: c.Number, Attempt: c.Attempt, Term: c.Term, Version: c.Version, Time: c.Time, Epoch: c.Epoch}
-		files := map[string]int64{}
-		for _, f := range slices.Concat(c.Bases, c.Deltas, c.Snapshots, c.Segments) {
-			files[f.Name] = f.Length
-		}
-		for _, size := range files {
+		for _, f := range c.Files() {
 			view.Files++
-			view.Bytes += size
+			view.Bytes += f.Length
+		}
+		for _, b := range c.Inline {
+			view.Bytes += int64(len(b))
 		}
 		for _, lane := range c.Lanes {
 			view.Pending += len(lane.Outboxes)

@@ -43,7 +43,10 @@ func (j *master) step(ctx context.Context, e event) error {
 func (j *master) act(ctx context.Context, a action) ([]action, error) {
 	switch a := a.(type) {
 	case trigger:
-		j.broadcast(&wire.Trigger{Attempt: j.attempt, Trigger: a.trigger, Switch: a.ask.version, Final: a.ask.final, Trace: j.trace.begin(ctx, j.manager.config.Tracing, j)})
+		j.broadcast(&wire.Trigger{
+			Attempt: j.attempt, Trigger: a.trigger, Switch: a.ask.version, Final: a.ask.final, Inline: j.inline(),
+			Trace: j.trace.begin(ctx, j.manager.config.Tracing, j),
+		})
 	case commit:
 		started := time.Now()
 		if err := j.append(ctx, nextManifest(j.manifest, a.epoch, j.takeFold(), time.Now())); err != nil {
@@ -79,6 +82,14 @@ func (j *master) act(ctx context.Context, a action) ([]action, error) {
 		j.schedule(a.at)
 	}
 	return nil, nil
+}
+
+// inline is how many bytes of the next epoch its manifest would hold for each TaskManager.
+func (j *master) inline() int {
+	if j.manifest.Crowded() {
+		return 0
+	}
+	return max(j.manager.config.Inline, 0) / max(len(j.workers), 1)
 }
 
 func (j *master) broadcast(m wire.Message) {
@@ -130,7 +141,7 @@ func (j *master) startFold() {
 	for _, w := range slices.Sorted(maps.Keys(j.workers))[:1] {
 		j.manager.endpoint.Send(w, &wire.Fold{
 			Attempt: j.attempt, Name: fmt.Sprintf("%sbase/%d-%d-%d", filesPrefix(j.record.UID), j.term, j.attempt.Attempt, j.manifest.Number),
-			Bases: j.manifest.Bases, Deltas: j.folding, Groups: j.manifest.KeyGroups, Merge: merge,
+			Bases: j.manifest.Bases, Deltas: j.folding, Groups: j.manifest.KeyGroups, Merge: merge, Inline: j.manifest.InlineOf(j.folding),
 		})
 	}
 }

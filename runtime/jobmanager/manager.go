@@ -29,7 +29,7 @@ const resourceManager = "resourcemanager"
 // the 30 s after which orchestrators kill.
 const drainLimit = 25 * time.Second
 
-// Config is what a Manager is made of; all of it but Meter and Tracing is required.
+// Config is what a Manager is made of; all of it but Inline, Meter and Tracing is required.
 type Config struct {
 	Storage checkpoint.Storage
 	Cores   int // CPUs that epochs of interval auto take their share of
@@ -40,6 +40,8 @@ type Config struct {
 	// Letters reads a job's dead letters, the latest last.
 	Letters func(ctx context.Context, job *functions.Job, limit int) ([]Letter, error)
 	Log     *slog.Logger
+	// Inline is how many bytes of an epoch its manifest may hold itself: 0 is checkpoint.InlineBytes, a negative number none.
+	Inline  int
 	Meter   metric.Meter       // takes Metrics; nil measures nothing
 	Tracing *telemetry.Tracing // nil traces nothing
 }
@@ -71,6 +73,9 @@ type Manager struct {
 
 // New makes a Manager on its endpoint; nothing runs before Run.
 func New(endpoint *wire.Endpoint, config Config) *Manager {
+	if config.Inline == 0 {
+		config.Inline = checkpoint.InlineBytes
+	}
 	m := &Manager{
 		config: config, endpoint: endpoint, registry: registry{storage: config.Storage}, ready: make(chan struct{}),
 		masters: map[string]*master{}, byUID: map[string]*master{}, proposal: map[string]bool{},

@@ -65,12 +65,14 @@ func nextManifest(m *checkpoint.Manifest, e *openEpoch, fold *folded, now time.T
 	for i := range m.Lanes {
 		owed[m.Lanes[i].ID] = m.Lanes[i].Outboxes
 	}
+	inline := []map[string][]byte{m.Inline}
 	for _, worker := range sortedWorkers(e) {
 		ack := e.acks[worker]
-		file := ack.File
-		file.Number = next.Number
-		if ack.Deltas {
-			next.Deltas = append(next.Deltas, file)
+		inline = append(inline, ack.Inline)
+		file, delta := ack.File, ack.Delta
+		file.Number, delta.Number = next.Number, next.Number
+		if delta.Name != "" {
+			next.Deltas = append(next.Deltas, delta)
 		}
 		next.Snapshots = append(next.Snapshots, file)
 		next.Segments = append(next.Segments, ack.Segments...)
@@ -78,6 +80,7 @@ func nextManifest(m *checkpoint.Manifest, e *openEpoch, fold *folded, now time.T
 			next.Lanes = append(next.Lanes, laneOf(&ack.Lanes[i], file, owed[ack.Lanes[i].ID]))
 		}
 	}
+	next.KeepInline(inline...)
 	return next
 }
 
@@ -101,6 +104,7 @@ func settledManifest(m *checkpoint.Manifest, now time.Time) *checkpoint.Manifest
 	for i := range next.Lanes {
 		next.Lanes[i].Published, next.Lanes[i].Outboxes = m.Number, nil
 	}
+	next.KeepInline(m.Inline)
 	return next
 }
 

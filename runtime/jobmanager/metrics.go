@@ -147,9 +147,15 @@ func (l *ledger) commit(acks map[string]*wire.Acknowledge, m *checkpoint.Manifes
 	l.size, l.fullSize = 0, 0
 	for _, ack := range acks {
 		l.size += ack.File.Length
+		if ack.Delta.Name != ack.File.Name {
+			l.size += ack.Delta.Length
+		}
 	}
 	for _, f := range m.Files() {
 		l.fullSize += f.Length
+	}
+	for _, b := range m.Inline {
+		l.fullSize += int64(len(b))
 	}
 }
 

@@ -32,6 +32,7 @@ type Cluster struct {
 	// Configure, when it is set before Start, changes what the TaskManager is made of.
 	Configure func(*taskmanager.Config)
 	Network   *wire.Network // that the roles join; nil is one of their own
+	Inline    int           // jobmanager.Config's
 	Meter     metric.Meter
 	Tracing   *telemetry.Tracing
 
@@ -86,7 +87,7 @@ func (c *Cluster) Start() {
 	c.Tasks = taskmanager.New(network.Join("taskmanager-1"), tasks)
 	resources := resourcemanager.New(network.Join(runtime.ResourceManager), log)
 	c.Jobs = jobmanager.New(network.Join(runtime.JobManager), jobmanager.Config{
-		Storage: c.Storage, Cores: 2, Dispatch: c.Tasks.Dispatch, Log: log, Meter: c.Meter, Tracing: c.Tracing,
+		Storage: c.Storage, Cores: 2, Dispatch: c.Tasks.Dispatch, Log: log, Inline: c.Inline, Meter: c.Meter, Tracing: c.Tracing,
 		Check: func(context.Context, *functions.Job) ([]string, error) { return nil, nil },
 		Letters: func(context.Context, *functions.Job, int) ([]jobmanager.Letter, error) {
 			return nil, errors.ErrUnsupported

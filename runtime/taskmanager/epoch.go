@@ -31,6 +31,7 @@ type epoch struct {
 	trace     *functions.Trace // of the epoch; nil: it is not traced
 	written   bool             // its file is, or was tried to be
 	ordered   bool             // the trigger has come, and with it what became of the epochs before
+	inline    int              // bytes that the manifest would hold
 }
 
 // collect takes one task's snapshot; with the last one, the worker writes its file and acknowledges.
@@ -70,7 +71,7 @@ func (w *worker) persist(ctx context.Context, e *epoch) {
 	var err error
 	w.traceSeals(ctx, e)
 	writing, written := time.Now(), w.epochSpan(ctx, e, "write")
-	if ack.File, ack.Deltas, ack.Cost, err = w.write(ctx, e); err != nil {
+	if err = w.write(ctx, e, ack); err != nil {
 		ack.Error = err.Error()
 	}
 	ack.Write = time.Since(writing)
@@ -101,40 +102,109 @@ func (w *worker) epoch(trigger uint64) *epoch {
 // each with its scheduling.
 const publishCost = 200 * time.Microsecond
 
-// write makes the epoch's file durable. cost is the CPU time it took: waiting for the disk costs none.
-func (w *worker) write(ctx context.Context, e *epoch) (ref checkpoint.FileRef, deltas bool, cost time.Duration, err error) {
-	ref = checkpoint.FileRef{Name: fmt.Sprintf("%sdata/%d-%d-%d-%s", w.prefix, w.term, w.attempt.Attempt, e.trigger, w.manager.endpoint.Name())}
-	err = w.config.Storage.Create(ctx, ref.Name, func(out io.Writer) error {
+// write makes the epoch's file durable, or hands it to the manifest when it is small. Cost is the CPU time it took: waiting
+// for the disk costs none.
+func (w *worker) write(ctx context.Context, e *epoch, ack *wire.Acknowledge) error {
+	name := fmt.Sprintf("%sdata/%d-%d-%d-%s", w.prefix, w.term, w.attempt.Attempt, e.trigger, w.manager.endpoint.Name())
+	if w.writeInline(e, name, ack) {
+		return nil
+	}
+	ack.File.Name = name
+	err := w.config.Storage.Create(ctx, name, func(out io.Writer) error {
 		started := time.Now()
-		defer func() { cost = time.Since(started) }()
+		defer func() { ack.Cost = time.Since(started) }()
 		file := checkpoint.NewWriter(out)
-		for _, s := range append(e.carried[:len(e.carried):len(e.carried)], e.snapshots...) {
-			for _, block := range s.delta.Blocks {
-				deltas = true
-				if err := file.Section(checkpoint.KindDelta, s.task, block.Group, "", block.Bytes); err != nil {
-					return err
-				}
-			}
-			if err := w.writeOutboxes(file, s); err != nil {
-				return err
-			}
+		deltas, err := writeDeltas(file, e)
+		if err == nil {
+			err = w.writeRest(file, e)
 		}
-		for _, s := range e.snapshots {
-			if err := w.writeTask(file, s); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
-		var err error
-		ref.Length, ref.CRC, err = file.Close()
+		ack.File.Length, ack.File.CRC, err = file.Close()
+		if deltas {
+			ack.Delta = ack.File
+		}
 		if planted.Is(planted.AcknowledgeBeforeSync) {
-			w.send(&wire.Acknowledge{Attempt: w.attempt, Trigger: e.trigger, File: ref, Deltas: deltas, Lanes: w.laneOutputs(e)})
+			early := *ack
+			w.send(&early)
 		}
 		return err
 	})
 	if err != nil {
-		err = fmt.Errorf("write %s: %w", ref.Name, err)
+		return fmt.Errorf("write %s: %w", name, err)
 	}
-	return ref, deltas, cost, err
+	return nil
+}
+
+// writeInline makes an epoch's files for its manifest to hold: one of changes, which later manifests repeat until they are
+// joined, and one of the rest, which is over with the next epoch. False when they are too large.
+func (w *worker) writeInline(e *epoch, name string, ack *wire.Acknowledge) bool {
+	started := time.Now()
+	delta, rest := checkpoint.LimitedBuffer{Limit: e.inline}, checkpoint.LimitedBuffer{}
+	file := checkpoint.NewWriter(&delta)
+	deltas, err := writeDeltas(file, e)
+	if err != nil {
+		return false
+	}
+	ref := checkpoint.FileRef{Name: name + "-delta"}
+	if ref.Length, ref.CRC, err = file.Close(); err != nil {
+		return false
+	}
+	rest.Limit = e.inline - len(delta.Bytes())
+	file = checkpoint.NewWriter(&rest)
+	if w.writeRest(file, e) != nil {
+		return false
+	}
+	ack.File.Name = name
+	if ack.File.Length, ack.File.CRC, err = file.Close(); err != nil {
+		return false
+	}
+	ack.Inline = map[string][]byte{name: rest.Bytes()}
+	if deltas {
+		ack.Delta, ack.Inline[ref.Name] = ref, delta.Bytes()
+	}
+	ack.Cost = time.Since(started)
+	return true
+}
+
+// writeDeltas writes what has changed in the state, that of failed epochs first.
+func writeDeltas(file *checkpoint.Writer, e *epoch) (any bool, err error) {
+	for s := range e.all {
+		for _, block := range s.delta.Blocks {
+			any = true
+			if err := file.Section(checkpoint.KindDelta, s.task, block.Group, "", block.Bytes); err != nil {
+				return any, err
+			}
+		}
+	}
+	return any, nil
+}
+
+// writeRest writes what an epoch holds beside changes: output, positions and messages.
+func (w *worker) writeRest(file *checkpoint.Writer, e *epoch) error {
+	for s := range e.all {
+		if err := w.writeOutboxes(file, s); err != nil {
+			return err
+		}
+	}
+	for _, s := range e.snapshots {
+		if err := w.writeTask(file, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// all yields the snapshots of an epoch, behind those of failed epochs before it.
+func (e *epoch) all(yield func(*snapshot) bool) {
+	for _, list := range [][]*snapshot{e.carried, e.snapshots} {
+		for _, s := range list {
+			if !yield(s) {
+				return
+			}
+		}
+	}
 }
 
 func (w *worker) writeOutboxes(file *checkpoint.Writer, s *snapshot) error {
@@ -236,15 +306,13 @@ func (w *worker) laneOutputs(e *epoch) []wire.LaneOutput {
 // outbox is what an epoch holds for a lane, failed epochs before it included.
 func (w *worker) outbox(e *epoch, p *publisher) [][]byte {
 	var outbox [][]byte
-	for _, list := range [][]*snapshot{e.carried, e.snapshots} {
-		for _, s := range list {
-			if s.task != p.task {
-				continue
-			}
-			for cluster, chunks := range s.outboxes {
-				if w.program.clusters[cluster] == p.cluster {
-					outbox = append(outbox, chunks...)
-				}
+	for s := range e.all {
+		if s.task != p.task {
+			continue
+		}
+		for cluster, chunks := range s.outboxes {
+			if w.program.clusters[cluster] == p.cluster {
+				outbox = append(outbox, chunks...)
 			}
 		}
 	}
@@ -253,11 +321,9 @@ func (w *worker) outbox(e *epoch, p *publisher) [][]byte {
 
 // links are the sampled invocations that wrote to the outboxes of a task.
 func (e *epoch) links(task int) (links []functions.Trace) {
-	for _, list := range [][]*snapshot{e.carried, e.snapshots} {
-		for _, s := range list {
-			if s.task == task {
-				links = append(links, s.links...)
-			}
+	for s := range e.all {
+		if s.task == task {
+			links = append(links, s.links...)
 		}
 	}
 	return links[:min(len(links), maxLinks)]
@@ -276,16 +342,14 @@ func (w *worker) complete(ctx context.Context, c *wire.Complete) error {
 			p.put(&publication{number: c.Number, outbox: outbox, trace: e.trace, links: e.links(p.task)})
 		}
 	}
-	for _, list := range [][]*snapshot{e.carried, e.snapshots} {
-		for _, s := range list {
-			for i := range s.replies {
-				s.replies[i].answer.Epoch = c.Number
-				w.manager.front.answer(s.replies[i].correlation, s.replies[i].answer)
-			}
-			w.latency.add(s.samples)
-			w.manager.instruments.arrived(ctx, w, s.samples)
-			s.delta.Release()
+	for s := range e.all {
+		for i := range s.replies {
+			s.replies[i].answer.Epoch = c.Number
+			w.manager.front.answer(s.replies[i].correlation, s.replies[i].answer)
 		}
+		w.latency.add(s.samples)
+		w.manager.instruments.arrived(ctx, w, s.samples)
+		s.delta.Release()
 	}
 	for _, s := range e.snapshots {
 		w.final = w.final || s.final

@@ -129,7 +129,7 @@ func (w *worker) pendingOutboxes(ctx context.Context, d *wire.Deploy, r *laneRec
 		if outbox.Number < d.Manifest.Number && planted.Is(planted.OlderOutboxSkipped) {
 			continue
 		}
-		file, err := checkpoint.OpenSnapshot(ctx, w.config.Storage, outbox.File)
+		file, err := checkpoint.OpenSnapshot(ctx, d.Manifest.Over(w.config.Storage), outbox.File)
 		if err != nil {
 			return nil, err
 		}

@@ -146,8 +146,9 @@ type snapshots []*checkpoint.Snapshot
 
 func (w *worker) openSnapshots(ctx context.Context, m *checkpoint.Manifest) (snapshots, error) {
 	var files snapshots
+	storage := m.Over(w.config.Storage)
 	for _, ref := range m.Snapshots {
-		file, err := checkpoint.OpenSnapshot(ctx, w.config.Storage, ref)
+		file, err := checkpoint.OpenSnapshot(ctx, storage, ref)
 		if err != nil {
 			files.close()
 			return nil, err

@@ -148,7 +148,7 @@ func (w *worker) handle(ctx context.Context, group *errgroup.Group, m wire.Messa
 			w.epochs = append(w.epochs, e)
 		}
 		e.trace = w.traceOf(c.Trace)
-		e.ordered = true
+		e.ordered, e.inline = true, c.Inline
 		if c.Switch != 0 {
 			w.switched = c.Switch
 		}
@@ -319,10 +319,11 @@ func (w *worker) fold(ctx context.Context, c *wire.Fold) {
 	groups, now := functions.KeyGroup(c.Groups), time.Now().UnixMilli()
 	var file checkpoint.FileRef
 	var err error
+	storage := checkpoint.WithInline(w.config.Storage, c.Inline)
 	if c.Merge {
-		file, err = checkpoint.MergeFiles(ctx, w.config.Storage, c.Name, c.Deltas, 0, groups)
+		file, err = checkpoint.MergeFiles(ctx, storage, c.Name, c.Deltas, 0, groups)
 	} else {
-		file, err = checkpoint.FoldFiles(ctx, w.config.Storage, c.Name, c.Bases, c.Deltas, 0, groups, now)
+		file, err = checkpoint.FoldFiles(ctx, storage, c.Name, c.Bases, c.Deltas, 0, groups, now)
 	}
 	if err != nil {
 		answer.Error = err.Error()

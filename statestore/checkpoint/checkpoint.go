@@ -63,6 +63,8 @@ type Manifest struct {
 	Snapshots   []FileRef `json:"snapshots"`          // of this epoch: positions, mailboxes, in-flight messages
 	Segments    []FileRef `json:"segments,omitempty"` // that the snapshots refer to: messages out of memory
 	Lanes       []Lane    `json:"lanes"`
+	// Inline holds snapshot files that are small, by the name by which the others refer to them; see InlineBytes.
+	Inline map[string][]byte `json:"inline,omitempty"`
 }
 
 // Lane is one ordered publisher of exactly-once output.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/weir-run/weir/functions"
@@ -57,14 +58,21 @@ func FoldNeeded(m *Manifest) bool {
 }
 
 // MergeNeeded returns the latest of m's deltas, in their order, to be joined into one by MergeFiles; nil while a
-// manifest names few enough. The bases stay: at 100 epochs a second folding them all the time would cost more than
+// manifest names few enough, and holds few enough of their bytes itself. The bases stay: at 100 epochs a second folding them all the time would cost more than
 // everything else.
 func MergeNeeded(m *Manifest) []FileRef {
-	if len(m.Deltas) <= deltasLimit() {
+	from := len(m.Deltas)
+	if from > deltasLimit() {
+		from -= deltasLimit() / 2
+	}
+	if m.inlineDeltas() > maxInlineDeltas {
+		first := slices.IndexFunc(m.Deltas, func(ref FileRef) bool { return m.Inline[ref.Name] != nil })
+		from = min(from, first)
+	}
+	if from == len(m.Deltas) {
 		return nil
 	}
-	from, sum := len(m.Deltas)-deltasLimit()/2, int64(0)
-	sum = lengths(m.Deltas[from:])
+	sum := lengths(m.Deltas[from:])
 	for from > 0 && m.Deltas[from-1].Length <= mergeShare*sum {
 		from--
 		sum += m.Deltas[from].Length

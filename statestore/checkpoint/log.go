@@ -219,11 +219,12 @@ func (l *Log) follows(ctx context.Context, number uint64, after bool) error {
 	return err
 }
 
-// Verify checks every file that m names, by length and footer; deep reads all their sections too.
+// Verify checks every file that m names or holds, by length and footer; deep reads all their sections too.
 func (l *Log) Verify(ctx context.Context, m *Manifest, deep bool) error {
 	var errs []error
-	for _, ref := range m.Files() {
-		s, err := OpenSnapshot(ctx, l.storage, ref)
+	files := m.Over(l.storage)
+	for ref := range m.refs {
+		s, err := OpenSnapshot(ctx, files, ref)
 		if err != nil {
 			errs = append(errs, err)
 			continue

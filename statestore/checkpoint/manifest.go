@@ -10,10 +10,12 @@ import (
 )
 
 const (
-	// ManifestVersion is the latest Format, written when a manifest names segments: a reader that does not know them would
-	// lose their messages. Without segments the format is plainManifest, which an earlier release reads too.
-	ManifestVersion = 2
-	plainManifest   = 1
+	// ManifestVersion is the latest Format, written when a manifest holds small files itself; segmentsManifest when it names
+	// segments: a reader that does not know them would lose their messages. Otherwise the format is plainManifest. So an
+	// earlier release reads what it can.
+	ManifestVersion  = 3
+	segmentsManifest = 2
+	plainManifest    = 1
 
 	// maxManifestBytes bounds what is read for a manifest: 1000 tasks with 100 files each, many times over.
 	maxManifestBytes = 64 << 20
@@ -69,34 +71,43 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// Files lists every file that m names, each once.
+// Files lists every file of the storage that m names, each once.
 func (m *Manifest) Files() []FileRef {
 	var files []FileRef
-	seen := map[string]bool{}
-	add := func(refs ...FileRef) {
-		for _, ref := range refs {
-			if !seen[ref.Name] {
-				seen[ref.Name] = true
-				files = append(files, ref)
-			}
-		}
-	}
-	add(m.Bases...)
-	add(m.Deltas...)
-	add(m.Snapshots...)
-	add(m.Segments...)
-	for _, lane := range m.Lanes {
-		for _, outbox := range lane.Outboxes {
-			add(outbox.File)
+	for ref := range m.refs {
+		if _, inline := m.Inline[ref.Name]; !inline {
+			files = append(files, ref)
 		}
 	}
 	return files
 }
 
+// refs yields everything that m names, each once.
+func (m *Manifest) refs(yield func(FileRef) bool) {
+	seen := map[string]bool{}
+	all := [][]FileRef{m.Bases, m.Deltas, m.Snapshots, m.Segments}
+	for _, lane := range m.Lanes {
+		for _, outbox := range lane.Outboxes {
+			all = append(all, []FileRef{outbox.File})
+		}
+	}
+	for _, refs := range all {
+		for _, ref := range refs {
+			if !seen[ref.Name] && !yield(ref) {
+				return
+			}
+			seen[ref.Name] = true
+		}
+	}
+}
+
 // format is the version that holds what m says.
 func (m *Manifest) format() int {
-	if len(m.Segments) > 0 {
+	switch {
+	case len(m.Inline) > 0:
 		return ManifestVersion
+	case len(m.Segments) > 0:
+		return segmentsManifest
 	}
 	return plainManifest
 }

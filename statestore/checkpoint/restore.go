@@ -16,7 +16,7 @@ import (
 // ends it.
 func Restore(ctx context.Context, storage Storage, m *Manifest, from, to functions.KeyGroup,
 	load func(group functions.KeyGroup, block []byte) error) error {
-	source, err := openBlocks(ctx, storage, m.Bases, m.Deltas)
+	source, err := openBlocks(ctx, m.Over(storage), m.Bases, m.Deltas)
 	if err != nil {
 		return fmt.Errorf("restore checkpoint %d: %w", m.Number, err)
 	}

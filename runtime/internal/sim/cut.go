@@ -140,7 +140,7 @@ func (w *world) consistent(m *checkpoint.Manifest) error {
 // positions calls yield with where every partition resumes that a manifest knows of.
 func (w *world) positions(m *checkpoint.Manifest, yield func(router.Position)) error {
 	for _, ref := range m.Snapshots {
-		err := w.sections(ref, checkpoint.KindPositions, func(_ checkpoint.Section, body []byte) error {
+		err := w.sections(m, ref, checkpoint.KindPositions, func(_ checkpoint.Section, body []byte) error {
 			var positions []router.Position
 			if err := json.Unmarshal(body, &positions); err != nil {
 				return err
@@ -173,11 +173,11 @@ func (w *world) expected(m *checkpoint.Manifest) (*tally, error) {
 	}
 	for _, ref := range m.Snapshots {
 		for _, kind := range []checkpoint.SectionKind{checkpoint.KindMailbox, checkpoint.KindRecorded, checkpoint.KindQueued} {
-			if err := w.sections(ref, kind, func(_ checkpoint.Section, body []byte) error { return want.messages(body) }); err != nil {
+			if err := w.sections(m, ref, kind, func(_ checkpoint.Section, body []byte) error { return want.messages(body) }); err != nil {
 				return nil, err
 			}
 		}
-		err := w.sections(ref, checkpoint.KindReferences, func(_ checkpoint.Section, body []byte) error { return w.segments(m, body, want) })
+		err := w.sections(m, ref, checkpoint.KindReferences, func(_ checkpoint.Section, body []byte) error { return w.segments(m, body, want) })
 		if err != nil {
 			return nil, err
 		}

@@ -142,7 +142,7 @@ func (w *world) state(m *checkpoint.Manifest) (map[stateKey][]byte, error) {
 		refs []checkpoint.FileRef
 	}{{checkpoint.KindBase, m.Bases}, {checkpoint.KindDelta, m.Deltas}} {
 		for _, ref := range part.refs {
-			if err := w.sections(ref, part.kind, func(_ checkpoint.Section, body []byte) error { return apply(values, body) }); err != nil {
+			if err := w.sections(m, ref, part.kind, func(_ checkpoint.Section, body []byte) error { return apply(values, body) }); err != nil {
 				return nil, err
 			}
 		}
@@ -150,9 +150,9 @@ func (w *world) state(m *checkpoint.Manifest) (map[stateKey][]byte, error) {
 	return values, nil
 }
 
-// sections calls do with every section of a kind.
-func (w *world) sections(ref checkpoint.FileRef, kind checkpoint.SectionKind, do func(checkpoint.Section, []byte) error) error {
-	file, err := checkpoint.OpenSnapshot(context.Background(), w.disk, ref)
+// sections calls do with every section of a kind in a file that a manifest names.
+func (w *world) sections(m *checkpoint.Manifest, ref checkpoint.FileRef, kind checkpoint.SectionKind, do func(checkpoint.Section, []byte) error) error {
+	file, err := checkpoint.OpenSnapshot(context.Background(), m.Over(w.disk), ref)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ type plan struct {
 	interval     time.Duration // of epochs; 0 is auto
 	poll         int           // records per fetch
 	gated        bool          // guest calls are steps
+	inline       int           // bytes of an epoch that its manifest holds
 
 	inputs, calls int // of the workload
 	sources       int // keys of inputs
@@ -53,6 +54,7 @@ func newPlan(r *rand.Rand) plan {
 		kills: r.IntN(4), powerOff: r.IntN(101), pauses: r.IntN(3), behind: 1 << r.IntN(7), deploys: r.IntN(4), blinks: r.IntN(2) * r.IntN(2), full: r.IntN(2) * r.IntN(3),
 		events: 6 + r.IntN(30), time: 10 + r.IntN(60),
 	}
+	p.inline = []int{-1, 100 + r.IntN(2000), 0}[r.IntN(3)] // never, small epochs, all
 	if r.IntN(2) == 0 {
 		p.interval = time.Duration(1+r.IntN(20)) * time.Millisecond
 	}

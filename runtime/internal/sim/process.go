@@ -75,7 +75,7 @@ func (w *world) begin() *process {
 	}
 	resources := resourcemanager.New(network.Join(runtime.ResourceManager), log)
 	p.jobs = jobmanager.New(network.Join(runtime.JobManager), jobmanager.Config{
-		Storage: storage, Cores: 2, Dispatch: p.tasks[0].Dispatch, Log: log,
+		Storage: storage, Cores: 2, Dispatch: p.tasks[0].Dispatch, Log: log, Inline: w.plan.inline,
 		Check: func(context.Context, *functions.Job) ([]string, error) { return nil, p.comes("check") },
 		Letters: func(context.Context, *functions.Job, int) ([]jobmanager.Letter, error) {
 			return nil, errors.ErrUnsupported

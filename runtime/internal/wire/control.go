@@ -52,7 +52,8 @@ type (
 		Trigger uint64 `json:"trigger"`
 		Switch  int    `json:"switch,omitempty"`
 		Final   bool   `json:"final,omitempty"`
-		Trace   string `json:"trace,omitempty"` // traceparent of an epoch that is traced
+		Inline  int    `json:"inline,omitempty"` // bytes of this TaskManager's files that the manifest would hold
+		Trace   string `json:"trace,omitempty"`  // traceparent of an epoch that is traced
 	}
 	// Complete tells that the manifest of a trigger is written: outboxes and replies leave.
 	Complete struct {
@@ -72,7 +73,8 @@ type (
 		Bases  []checkpoint.FileRef `json:"bases"`
 		Deltas []checkpoint.FileRef `json:"deltas"`
 		Groups int                  `json:"groups"`
-		Merge  bool                 `json:"merge"` // one delta out of deltas; the bases stay
+		Merge  bool                 `json:"merge"`            // one delta out of deltas; the bases stay
+		Inline map[string][]byte    `json:"inline,omitempty"` // those of the files that the manifest holds
 	}
 	// Halt ends an attempt's tasks at once; the answer is Halted.
 	Halt struct{ Attempt }
@@ -128,13 +130,15 @@ type (
 		Attempt
 		Trigger uint64             `json:"trigger"`
 		File    checkpoint.FileRef `json:"file"`
-		Deltas  bool               `json:"deltas"`         // the file holds state changes
+		Delta   checkpoint.FileRef `json:"delta,omitzero"` // the file with state changes, which may be the same; without a name there are none
 		Lanes   []LaneOutput       `json:"lanes"`          // one for every lane of this TaskManager
 		Cost    time.Duration      `json:"cost"`           // CPU time that the epoch took here
 		Seal    time.Duration      `json:"seal"`           // the longest pause of a task here
 		Write   time.Duration      `json:"write"`          // until the file was durable
 		Idle    bool               `json:"idle,omitempty"` // every ingress of these tasks is done, and the file holds no message
 		Error   string             `json:"error,omitempty"`
+		// Inline holds File and Delta when they are small: the manifest is to hold them.
+		Inline map[string][]byte `json:"inline,omitempty"`
 		// Segments are files beside File that it refers to.
 		Segments []checkpoint.FileRef `json:"segments,omitempty"`
 	}
