@@ -3,15 +3,12 @@ package jobmanager
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/internal/failpoint"
 	"github.com/weir-run/weir/internal/planted"
 	"github.com/weir-run/weir/runtime/internal/wire"
-	"github.com/weir-run/weir/statestore/checkpoint"
 )
 
 const (
@@ -20,8 +17,6 @@ const (
 	sweepEvery = 64
 	// epochsMeasured is how many epochs a median is taken of.
 	epochsMeasured = 64
-	// foldRetry is the pause after a fold that failed: it reads all files again, and epochs come a hundred a second.
-	foldRetry = 10 * time.Second
 )
 
 // step drives the coordinator and does what it says.
@@ -49,7 +44,7 @@ func (j *master) act(ctx context.Context, a action) ([]action, error) {
 		})
 	case commit:
 		started := time.Now()
-		if err := j.append(ctx, nextManifest(j.manifest, a.epoch, j.takeFold(), time.Now())); err != nil {
+		if err := j.append(ctx, nextManifest(j.manifest, a.epoch, j.takeCompacted(), time.Now())); err != nil {
 			return nil, err
 		}
 		failpoint.Hit("manifest-written")
@@ -117,51 +112,10 @@ func (j *master) epochCommitted(ctx context.Context, e *openEpoch) {
 	if e.idle() {
 		j.inbox.Put(j.finishIdle) // behind what this commit lets out
 	}
-	j.startFold()
+	j.compact()
 	if j.sinceSweep++; j.sinceSweep >= planted.Limit(sweepEvery, 6) {
 		j.sweep(ctx)
 	}
-}
-
-// startFold asks a TaskManager to fold or join files when the manifest names too many bytes or files of changes. One
-// runs at a time.
-func (j *master) startFold() {
-	if j.folding != nil || time.Now().Before(j.foldAfter) {
-		return
-	}
-	merge := false
-	if checkpoint.FoldNeeded(j.manifest) {
-		j.folding = slices.Clone(j.manifest.Deltas)
-	} else if joined := checkpoint.MergeNeeded(j.manifest); joined != nil {
-		j.folding, merge = slices.Clone(joined), true
-	} else {
-		return
-	}
-	j.foldStarted, j.merging = j.manifest.Number, merge
-	for _, w := range slices.Sorted(maps.Keys(j.workers))[:1] {
-		j.manager.endpoint.Send(w, &wire.Fold{
-			Attempt: j.attempt, Name: fmt.Sprintf("%sbase/%d-%d-%d", filesPrefix(j.record.UID), j.term, j.attempt.Attempt, j.manifest.Number),
-			Bases: j.manifest.Bases, Deltas: j.folding, Groups: j.manifest.KeyGroups, Merge: merge, Inline: j.manifest.InlineOf(j.folding),
-		})
-	}
-}
-
-// foldDone keeps a base for the next manifest. A failed fold is tried again after a while.
-func (j *master) foldDone(f *wire.Folded) {
-	if f.Error != "" {
-		j.log.Warn("fold failed", "err", f.Error)
-		j.folding, j.foldAfter = nil, time.Now().Add(foldRetry)
-		return
-	}
-	j.fold = &folded{file: f.File, deltas: j.folding, merge: j.merging}
-}
-
-func (j *master) takeFold() *folded {
-	f := j.fold
-	if f != nil {
-		j.fold, j.folding = nil, nil
-	}
-	return f
 }
 
 // sweep deletes manifests beyond those retained, and files that no manifest names, in background.
@@ -194,17 +148,22 @@ func (j *master) sweep(ctx context.Context) {
 func (j *master) namesInUse() func(name string) bool {
 	data := fmt.Sprintf("%sdata/%d-%d-", filesPrefix(j.record.UID), j.term, j.attempt.Attempt)
 	base := fmt.Sprintf("%sbase/%d-%d-", filesPrefix(j.record.UID), j.term, j.attempt.Attempt)
-	fold := j.foldStarted
-	var oldest uint64 // triggers from here on are not decided
+	oldest := j.manifest.Number // folds and joins from here on may be under way
+	for _, c := range []*compaction{j.fold, j.join} {
+		if c != nil {
+			oldest = min(oldest, c.started)
+		}
+	}
+	var undecided uint64 // triggers from here on are not decided
 	if j.coordinator != nil {
-		oldest = j.coordinator.next - 1
+		undecided = j.coordinator.next - 1
 	}
 	return func(name string) bool {
 		if number, ok := fileNumber(name, data); ok {
-			return number >= oldest
+			return number >= undecided
 		}
 		number, ok := fileNumber(name, base)
-		return ok && number >= fold
+		return ok && number >= oldest
 	}
 }
 

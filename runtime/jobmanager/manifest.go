@@ -12,36 +12,6 @@ import (
 // manifestFormat is the version of the manifest's fields that this coordinator writes.
 const manifestFormat = 1
 
-// folded is a file that is to replace those it was made of, in the next manifest.
-type folded struct {
-	file   checkpoint.FileRef
-	deltas []checkpoint.FileRef // what it holds, beside the bases
-	merge  bool                 // it is a delta, and takes the place of these; otherwise a base
-}
-
-// replace puts a fold's result in place. Deltas that came since the fold began stay behind it.
-func (f *folded) replace(bases, deltas []checkpoint.FileRef) (newBases, newDeltas []checkpoint.FileRef) {
-	gone := map[string]bool{}
-	for _, d := range f.deltas {
-		gone[d.Name] = true
-	}
-	placed := !f.merge
-	for _, d := range deltas {
-		switch {
-		case !gone[d.Name] && planted.Is(planted.FoldRacesDelta):
-		case !gone[d.Name]:
-			newDeltas = append(newDeltas, d)
-		case !placed:
-			placed = true
-			newDeltas = append(newDeltas, f.file)
-		}
-	}
-	if f.merge {
-		return bases, newDeltas
-	}
-	return []checkpoint.FileRef{f.file}, newDeltas
-}
-
 // repeat is the entry after m with the same content: of a new term or attempt, or to record that everything is published.
 func repeat(m *checkpoint.Manifest, now time.Time) *checkpoint.Manifest {
 	next := *m
@@ -50,15 +20,15 @@ func repeat(m *checkpoint.Manifest, now time.Time) *checkpoint.Manifest {
 }
 
 // nextManifest is the manifest that commits an epoch. What a lane still owed when it acknowledged the epoch stays named.
-func nextManifest(m *checkpoint.Manifest, e *openEpoch, fold *folded, now time.Time) *checkpoint.Manifest {
+func nextManifest(m *checkpoint.Manifest, e *openEpoch, compacted []*compaction, now time.Time) *checkpoint.Manifest {
 	next := repeat(m, now)
 	next.Epoch = true
 	if e.ask.version != 0 {
 		next.Version = e.ask.version
 	}
 	next.Bases, next.Deltas = slices.Clone(m.Bases), slices.Clone(m.Deltas)
-	if fold != nil {
-		next.Bases, next.Deltas = fold.replace(next.Bases, next.Deltas)
+	for _, c := range compacted {
+		next.Bases, next.Deltas = c.replace(next.Bases, next.Deltas)
 	}
 	next.Snapshots, next.Segments, next.Lanes = nil, nil, nil
 	owed := map[string][]checkpoint.Outbox{}

@@ -77,15 +77,12 @@ type master struct {
 	afterFinal     func(context.Context) error // what follows a final epoch that is published, behind the halt
 	afterPublished func(context.Context) error // what follows when no lane owes anything
 	answeredFinal  map[string]bool
-	drained        func()               // set when the process is about to end: nothing follows a halt
-	change         *change              // a deployment under way
-	refusedRecord  *wire.Refused        // what suspended the job
-	diverting      []wire.Refused       // records that the next attempt sends to the dead-letter topic
-	folding        []checkpoint.FileRef // deltas in the fold that runs
-	fold           *folded
-	foldAfter      time.Time // of a fold that failed, the next
-	merging        bool      // the fold that runs joins deltas
-	foldStarted    uint64    // manifest number that the last fold began at; part of its file's name
+	drained        func()         // set when the process is about to end: nothing follows a halt
+	change         *change        // a deployment under way
+	refusedRecord  *wire.Refused  // what suspended the job
+	diverting      []wire.Refused // records that the next attempt sends to the dead-letter topic
+	fold, join     *compaction    // under way, or done and not in a manifest yet
+	foldAfter      time.Time      // of one that failed, the next
 	sweeping       bool
 	sinceSweep     int
 	epochTook      []time.Duration
@@ -210,7 +207,7 @@ func (j *master) begin(ctx context.Context) error {
 	if err := j.append(ctx, next); err != nil {
 		return err
 	}
-	j.phase, j.waitingFor, j.coordinator, j.fold, j.folding = requesting, "slots", nil, nil, nil
+	j.phase, j.waitingFor, j.coordinator, j.fold, j.join = requesting, "slots", nil, nil, nil
 	switch {
 	case j.record.Desired == wantCanceled:
 		j.state = Cancelling

@@ -52,7 +52,7 @@ func (j *master) receive(ctx context.Context, from string, message wire.Message)
 			j.finishChange(view, nil)
 		}
 	case *wire.Folded:
-		j.foldDone(c)
+		j.compacted(c)
 	case *wire.Finished:
 		return j.finished(ctx, from)
 	case *wire.Halted:

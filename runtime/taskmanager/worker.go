@@ -315,7 +315,7 @@ func (w *worker) prepare(ctx context.Context, c *wire.Prepare) {
 
 // fold makes one base, or one delta, out of files, in background and within its own goroutine.
 func (w *worker) fold(ctx context.Context, c *wire.Fold) {
-	answer := &wire.Folded{Attempt: w.attempt}
+	answer := &wire.Folded{Attempt: w.attempt, Merge: c.Merge}
 	groups, now := functions.KeyGroup(c.Groups), time.Now().UnixMilli()
 	var file checkpoint.FileRef
 	var err error

@@ -59,25 +59,26 @@ func FoldNeeded(m *Manifest) bool {
 
 // MergeNeeded returns the latest of m's deltas, in their order, to be joined into one by MergeFiles; nil while a
 // manifest names few enough, and holds few enough of their bytes itself. The bases stay: at 100 epochs a second folding them all the time would cost more than
-// everything else.
-func MergeNeeded(m *Manifest) []FileRef {
-	from := len(m.Deltas)
+// everything else. The first folding deltas are in a fold that is under way, and are left alone.
+func MergeNeeded(m *Manifest, folding int) []FileRef {
+	deltas := m.Deltas[folding:]
+	from := len(deltas)
 	if from > deltasLimit() {
 		from -= deltasLimit() / 2
 	}
-	if m.inlineDeltas() > maxInlineDeltas {
-		first := slices.IndexFunc(m.Deltas, func(ref FileRef) bool { return m.Inline[ref.Name] != nil })
+	if m.inlineBytes(deltas) > maxInlineDeltas {
+		first := slices.IndexFunc(deltas, func(ref FileRef) bool { return m.Inline[ref.Name] != nil })
 		from = min(from, first)
 	}
-	if from == len(m.Deltas) {
+	if from == len(deltas) {
 		return nil
 	}
-	sum := lengths(m.Deltas[from:])
-	for from > 0 && m.Deltas[from-1].Length <= mergeShare*sum {
+	sum := lengths(deltas[from:])
+	for from > 0 && deltas[from-1].Length <= mergeShare*sum {
 		from--
-		sum += m.Deltas[from].Length
+		sum += deltas[from].Length
 	}
-	return m.Deltas[from:]
+	return deltas[from:]
 }
 
 // FoldFiles writes the base file name for the key groups [from, to): the bases, which may lack some, and on them the

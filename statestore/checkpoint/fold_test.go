@@ -233,7 +233,7 @@ func TestFoldsAndMergesAreDueBySizeAndNumber(t *testing.T) {
 		if got := checkpoint.FoldNeeded(m); got != test.fold {
 			t.Errorf("%s: fold needed %v", test.what, got)
 		}
-		if got := checkpoint.MergeNeeded(m); len(got) != test.merge {
+		if got := checkpoint.MergeNeeded(m, 0); len(got) != test.merge {
 			t.Errorf("%s: %d deltas to merge, want %d", test.what, len(got), test.merge)
 		}
 	}

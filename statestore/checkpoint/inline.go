@@ -72,11 +72,11 @@ func (m *Manifest) InlineOf(refs []FileRef) map[string][]byte {
 }
 
 // Crowded says that m holds so many changes itself that the next epoch is to be written to files.
-func (m *Manifest) Crowded() bool { return m.inlineDeltas() > crowdedInline }
+func (m *Manifest) Crowded() bool { return m.inlineBytes(m.Deltas) > crowdedInline }
 
-// inlineDeltas is how many bytes of changes m holds itself.
-func (m *Manifest) inlineDeltas() (sum int64) {
-	for _, ref := range m.Deltas {
+// inlineBytes is how many bytes of some files m holds itself.
+func (m *Manifest) inlineBytes(refs []FileRef) (sum int64) {
+	for _, ref := range refs {
 		if _, ok := m.Inline[ref.Name]; ok {
 			sum += ref.Length
 		}

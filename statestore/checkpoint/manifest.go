@@ -65,6 +65,9 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 	if err := json.Unmarshal(text, m); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrDamaged, err)
 	}
+	if len(m.Inline) == 0 {
+		m.Inline = nil // an empty object says no more than none
+	}
 	if m.Format != format {
 		return nil, fmt.Errorf("%w: format %d, its trailer says %d", ErrDamaged, m.Format, format)
 	}

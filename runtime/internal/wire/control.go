@@ -149,6 +149,7 @@ type (
 	}
 	Folded struct {
 		Attempt
+		Merge bool               `json:"merge"` // as in Fold
 		File  checkpoint.FileRef `json:"file"`
 		Error string             `json:"error,omitempty"`
 	}
