@@ -161,12 +161,7 @@ func want(tallies map[workload.Token]*tally, token workload.Token, hops uint8) {
 // receive counts records, and checks the order of each address and of each sender to it. A record that came before is
 // doubled, and has no place in an order.
 func (c *checker) receive(what string, records []Received, expected map[workload.Token]*tally, routed func(*Received) bool) {
-	type pair struct {
-		from workload.Token // only HTTP and Source are set
-		at   uint16
-	}
-	running := map[uint16]uint32{}
-	numbers := map[pair]uint32{}
+	order := newOrder()
 	c.verdict.Outputs += len(records)
 	for i := range records {
 		r := &records[i]
@@ -192,14 +187,7 @@ func (c *checker) receive(what string, records []Received, expected map[workload
 			counter.Count++
 			c.counters[r.At] = counter
 		}
-		p := pair{workload.Token{HTTP: r.HTTP, Source: r.From}, r.At}
-		if r.Count <= running[r.At] {
-			c.verdict.find(&c.verdict.OutOfOrder, "%s %+v at %d: the record before it is its receiver's number %d", what, r.Output, r.At, running[r.At])
-		} else if r.Number <= numbers[p] {
-			c.verdict.find(&c.verdict.OutOfOrder, "%s %+v at %d: the one before it is its sender's number %d", what, r.Output, r.At, numbers[p])
-		}
-		running[r.At] = max(running[r.At], r.Count)
-		numbers[p] = max(numbers[p], r.Number)
+		order.check(what, r, &c.verdict)
 	}
 }
 

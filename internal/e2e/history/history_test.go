@@ -107,6 +107,7 @@ func found(t *testing.T, cases map[string]spoiled) {
 			if got != c.want || v.Good() {
 				t.Errorf("got %+v, want %+v: %s", got, c.want, strings.Join(v.Details, "\n"))
 			}
+			agree(t, h)
 		})
 	}
 }
@@ -233,6 +234,7 @@ func TestInputsTakenInAnotherOrderAreFound(t *testing.T) {
 	if v := history.Check(h); v.OutOfOrder != 1 || v.Good() {
 		t.Errorf("%+v", v)
 	}
+	agree(t, h)
 }
 
 func TestMessagesOfOneSenderThatOvertakeEachOtherAreFound(t *testing.T) {
@@ -253,6 +255,7 @@ func TestMessagesOfOneSenderThatOvertakeEachOtherAreFound(t *testing.T) {
 		if v := history.Check(h); v.OutOfOrder == 0 || v.Lost+v.Doubled+v.Unexplained != 0 {
 			t.Errorf("%+v", v)
 		}
+		agree(t, h)
 		return
 	}
 	t.Fatal("no source has sent twice to one counter")
