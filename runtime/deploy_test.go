@@ -2,7 +2,9 @@ package runtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -182,5 +184,40 @@ func TestADeploymentThatFindsNoSlotsIsTakenBack(t *testing.T) {
 	}
 	if _, err := c.Jobs.Job(t.Context(), "new"); !errors.As(err, &problem) || problem.Type != "unknown-job" {
 		t.Fatalf("a job that never ran is left: %v", err)
+	}
+}
+
+// Another JobManager may have read the record that this one wrote in doubt, and run its job.
+func TestAJobThatIsMadeAgainBehindAnUnclearRecordIsTheSame(t *testing.T) {
+	c := start(t, counter)
+	var failed atomic.Bool
+	c.Fault(func(step, name string) error {
+		if step == "ack" && strings.HasPrefix(name, "registry/") && !failed.Swap(true) {
+			return syscall.EIO
+		}
+		return nil
+	})
+	if _, err := c.Jobs.Deploy(t.Context(), c.Job("job", "v1", 2), jobmanager.DeployOptions{}); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("the first deployment: %v", err)
+	}
+	c.Deploy(c.Job("job", "v1", 1))
+	lives := map[string]bool{}
+	names, err := c.Storage.List(t.Context(), "registry/job/")
+	if err != nil || len(names) != 2 {
+		t.Fatalf("records %q: %v", names, err)
+	}
+	for _, name := range names {
+		file, err := c.Storage.Open(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		record := struct{ UID string }{}
+		if err := json.NewDecoder(io.NewSectionReader(file, 0, file.Size())).Decode(&record); err != nil {
+			t.Fatal(err)
+		}
+		lives[record.UID] = true
+	}
+	if len(lives) != 1 {
+		t.Errorf("the records are of %d jobs: %v", len(lives), lives)
 	}
 }

@@ -110,8 +110,16 @@ func (g *registry) save(ctx context.Context, r *record) error {
 			return fmt.Errorf("encode record of job %s: %w", r.Name, err)
 		}
 		err = g.write(ctx, recordName(r.Name, next.Sequence), body)
-		if errors.Is(err, checkpoint.ErrExists) && !g.own(ctx, recordName(r.Name, next.Sequence)) {
+		if !errors.Is(err, checkpoint.ErrExists) {
 			break
+		}
+		mine := g.own(ctx, recordName(r.Name, next.Sequence))
+		if mine == nil {
+			break
+		}
+		// Whoever has read the unclear record runs its job. This one has to be the same, or it would take its state away.
+		if r.Sequence == 0 && !mine.Deleted {
+			next.UID = mine.UID
 		}
 	}
 	if err != nil {
@@ -145,18 +153,23 @@ func (g *registry) write(ctx context.Context, name string, body []byte) error {
 	return err
 }
 
-// own says whether a file is one that this process wrote in doubt.
-func (g *registry) own(ctx context.Context, name string) bool {
+// own is the record in a file that this process wrote in doubt, nil in any other.
+func (g *registry) own(ctx context.Context, name string) *record {
 	g.mu.Lock()
 	written := len(g.unclear[name])
 	g.mu.Unlock()
 	if written == 0 {
-		return false
+		return nil
 	}
 	body, err := g.bytes(ctx, name)
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	return err == nil && g.unclear[name][sha256.Sum256(body)]
+	mine := err == nil && g.unclear[name][sha256.Sum256(body)]
+	g.mu.Unlock()
+	r := &record{}
+	if !mine || json.Unmarshal(body, r) != nil {
+		return nil
+	}
+	return r
 }
 
 // load returns the newest record of every job.
