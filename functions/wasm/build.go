@@ -12,7 +12,8 @@ import (
 
 // build is the pipeline from uploaded bytes to a module that may run. It belongs into the compiler child: wazero is the first
 // code that a stranger's bytes reach beyond this package's own decoder, and the guest runs for the first time. cache takes
-// the compiled code. The error of a module that is not run is a *Refusal.
+// the compiled code; without one the interpreter does all, and its result is of use to the interpreter only. The error of a
+// module that is not run is a *Refusal.
 func build(ctx context.Context, cache wazero.CompilationCache, b []byte) (_ *preparedFile, err error) {
 	m, refusal := decode(b)
 	if refusal != nil {
@@ -24,7 +25,15 @@ func build(ctx context.Context, cache wazero.CompilationCache, b []byte) (_ *pre
 	}
 	w := rewrite(m, plans)
 	p := &preparedFile{module: w.encode()}
-	rt := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(wazero.NewRuntimeConfigCompiler()).WithCompilationCache(cache))
+	limits := trialLimits()
+	config := runtimeConfig(wazero.NewRuntimeConfigCompiler())
+	if cache == nil {
+		limits = limits.interpreted()
+		config = runtimeConfig(wazero.NewRuntimeConfigInterpreter())
+	} else {
+		config = config.WithCompilationCache(cache)
+	}
+	rt := wazero.NewRuntimeWithConfig(ctx, config)
 	defer func() { err = errors.Join(err, rt.Close(unbounded)) }()
 	if err := instantiateHost(ctx, rt); err != nil {
 		return nil, err
@@ -33,7 +42,7 @@ func build(ctx context.Context, cache wazero.CompilationCache, b []byte) (_ *pre
 	if err != nil {
 		return nil, &Refusal{Code: Invalid, Detail: err.Error(), cause: err}
 	}
-	t, err := try(ctx, rt, code, w)
+	t, err := try(ctx, rt, code, w, limits)
 	if err != nil {
 		return nil, err
 	}

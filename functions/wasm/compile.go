@@ -55,8 +55,11 @@ func runtimeConfig(c wazero.RuntimeConfig) wazero.RuntimeConfig {
 	return c.WithCoreFeatures(api.CoreFeaturesV2).WithDebugInfoEnabled(false)
 }
 
+// draftMark is the argument of the child that interprets the module and compiles nothing.
+const draftMark = "draft"
+
 // RunCompiler is the compiler child: it takes the module on stdin through the whole pipeline. args are a directory for the
-// results and the limit of its address space in bytes, 0 for none. It returns the exit code.
+// results, the limit of its address space in bytes, 0 for none, and for a draft its mark. It returns the exit code.
 func RunCompiler(args []string, stdin io.Reader, stdout io.Writer) int {
 	v, code := verdict{Done: true}, 0
 	if err := runCompiler(args, stdin); err != nil {
@@ -96,8 +99,9 @@ func (v *verdict) err() error {
 }
 
 func runCompiler(args []string, stdin io.Reader) (err error) {
-	if len(args) != 2 {
-		return fmt.Errorf("%s takes a directory and a limit, not %d arguments", CompilerCommand, len(args))
+	draft := len(args) == 3 && args[2] == draftMark
+	if len(args) != 2 && !draft {
+		return fmt.Errorf("%s takes a directory, a limit and %q or nothing, not %q", CompilerCommand, draftMark, args)
 	}
 	limit, err := strconv.ParseInt(args[1], 10, 64)
 	if err != nil {
@@ -112,11 +116,13 @@ func runCompiler(args []string, stdin io.Reader) (err error) {
 	if err != nil {
 		return fmt.Errorf("read module: %w", err)
 	}
-	cache, err := wazero.NewCompilationCacheWithDir(args[0])
-	if err != nil {
-		return fmt.Errorf("open cache: %w", err)
+	var cache wazero.CompilationCache
+	if !draft {
+		if cache, err = wazero.NewCompilationCacheWithDir(args[0]); err != nil {
+			return fmt.Errorf("open cache: %w", err)
+		}
+		defer func() { err = errors.Join(err, cache.Close(unbounded)) }()
 	}
-	defer func() { err = errors.Join(err, cache.Close(unbounded)) }()
 	p, err := build(unbounded, cache, module)
 	if err != nil {
 		return err
@@ -128,9 +134,13 @@ func runCompiler(args []string, stdin io.Reader) (err error) {
 	return os.WriteFile(filepath.Join(args[0], preparedFileName), b, 0o600)
 }
 
+// compilerGC is how much garbage a child makes before it collects, in percent of what it holds.
+const compilerGC = 400
+
 // limitCompiler bounds what the process may use, whatever a module does to the code that reads it.
 func limitCompiler(bytes int64) error {
 	debug.SetMemoryLimit(bytes / 2)
+	debug.SetGCPercent(compilerGC) // a process of a second's life had better not collect; its memory is limited
 	for _, l := range []struct {
 		what     string
 		resource int
@@ -147,50 +157,80 @@ func limitCompiler(bytes int64) error {
 	return limitAddressSpace(uint64(bytes))
 }
 
-// compile has a child prepare a module. The child gets an empty directory of its own, so that nothing but its two results
-// is taken.
-func (e *Engine) compile(ctx context.Context, digest string, module []byte) (*preparedFile, error) {
+// compile has a child prepare a module.
+func (e *Engine) compile(ctx context.Context, digest string, module []byte) (p *preparedFile, err error) {
+	err = e.inChild(ctx, module, func(dir string) error {
+		p, err = e.adopt(dir, digest)
+		return err
+	})
+	return p, err
+}
+
+// inChild has a child take a module through the pipeline, and hands the directory of its results to adopt. The child gets
+// an empty directory of its own, so that nothing but its results is taken.
+func (e *Engine) inChild(ctx context.Context, module []byte, adopt func(dir string) error, options ...string) error {
 	if os.Getenv(compilerMark) != "" {
-		return nil, fmt.Errorf("compile module: this process is a compiler child that did not dispatch %s", CompilerCommand)
+		return fmt.Errorf("compile module: this process is a compiler child that did not dispatch %s", CompilerCommand)
 	}
 	if _, refusal := decode(module); refusal != nil { // most damaged files need no child
-		return nil, refusal
+		return refusal
 	}
 	dir, err := os.MkdirTemp(e.path(tempDir), "compile-")
 	if err != nil {
-		return nil, fmt.Errorf("compile module: %w", err)
+		return fmt.Errorf("compile module: %w", err)
 	}
 	defer os.RemoveAll(dir) // what stays behind is swept when the engine starts
 	limited, cancel := context.WithTimeout(ctx, e.cfg.CompileTimeout)
 	defer cancel()
+	cmd := e.child(limited, dir, options)
+	cmd.Stdin = bytes.NewReader(module)
+	stdout, stderr := limitedBuffer{}, limitedBuffer{}
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = e.runChild(cmd, len(options) == 0)
+	v := verdict{}
+	heard := json.Unmarshal(stdout.b, &v) == nil && (v.Done == (err == nil)) && (v.Done || v.Refusal != nil || v.Err != "")
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("compile module: %w", ctx.Err())
+	case err != nil && limited.Err() != nil:
+		return &Refusal{Code: CompileTimeout, Detail: fmt.Sprintf("compiling took longer than %v", e.cfg.CompileTimeout), cause: limited.Err()}
+	case heard && !v.Done:
+		return v.err()
+	case err != nil:
+		return &Refusal{Code: CompileFailed, Detail: fmt.Sprintf("%v: %s", err, firstLine(stdout.b, stderr.b)), cause: err}
+	case !heard:
+		return fmt.Errorf("compile module: %s answered %q: it does not dispatch %s", e.cfg.Compiler[0], firstLine(stdout.b, stderr.b), CompilerCommand)
+	}
+	return adopt(dir)
+}
+
+// child is the command of a child whose results go into dir.
+func (e *Engine) child(ctx context.Context, dir string, options []string) *exec.Cmd {
 	limit := e.cfg.CompileMemory
 	if raceEnabled {
 		limit = 0 // the race detector reserves terabytes of addresses
 	}
 	args := append(e.cfg.Compiler[1:len(e.cfg.Compiler):len(e.cfg.Compiler)], dir, strconv.FormatInt(limit, 10))
-	cmd := exec.CommandContext(limited, e.cfg.Compiler[0], args...)
+	cmd := exec.CommandContext(ctx, e.cfg.Compiler[0], append(args, options...)...)
 	cmd.Env = []string{compilerMark + "=1"}
-	cmd.Stdin = bytes.NewReader(module)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a signal to the server's terminal is not for the child
 	cmd.WaitDelay = time.Second                           // for output that a killed child's own children hold open
-	stdout, stderr := limitedBuffer{}, limitedBuffer{}
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err = cmd.Run()
-	v := verdict{}
-	heard := json.Unmarshal(stdout.b, &v) == nil && (v.Done == (err == nil)) && (v.Done || v.Refusal != nil || v.Err != "")
-	switch {
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("compile module: %w", ctx.Err())
-	case err != nil && limited.Err() != nil:
-		return nil, &Refusal{Code: CompileTimeout, Detail: fmt.Sprintf("compiling took longer than %v", e.cfg.CompileTimeout), cause: limited.Err()}
-	case heard && !v.Done:
-		return nil, v.err()
-	case err != nil:
-		return nil, &Refusal{Code: CompileFailed, Detail: fmt.Sprintf("%v: %s", err, firstLine(stdout.b, stderr.b)), cause: err}
-	case !heard:
-		return nil, fmt.Errorf("compile module: %s answered %q: it does not dispatch %s", e.cfg.Compiler[0], firstLine(stdout.b, stderr.b), CompilerCommand)
+	return cmd
+}
+
+// patientNice is the nice value of a compiler that nobody waits for: beside others it gets a tenth of a core.
+const patientNice = 10
+
+// runChild runs a child to its end. With drafts nobody waits for a compiler, and what a person waits for goes first.
+func (e *Engine) runChild(cmd *exec.Cmd, compiles bool) error {
+	if err := cmd.Start(); err != nil {
+		return err
 	}
-	return e.adopt(dir, digest)
+	if e.cfg.Drafts && compiles {
+		// Of all threads; it fails when the child has ended, and is a matter of speed only.
+		_ = unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, patientNice)
+	}
+	return cmd.Wait()
 }
 
 // adopt takes the results of a child: it moves the compiled code into the engine's directory.

@@ -29,6 +29,8 @@ type Config struct {
 	Compiler       []string
 	CompileTimeout time.Duration // of one module; 60 s
 	CompileMemory  int64         // address space of the child in bytes; 4 GiB, at least 2 GiB
+	// Drafts allows interpreted code, and has the compiler stand back for whatever else runs: weir dev sets it.
+	Drafts bool
 }
 
 const (
@@ -49,10 +51,11 @@ type Engine struct {
 	cfg   Config
 	cache wazero.CompilationCache
 	turn  chan struct{} // holds one token: who takes it may prepare
+	draft chan struct{} // the same for drafts, which do not wait for a compiler
 }
 
-// New opens the cache directory. It fails where wazero has no compiler: its interpreter is ten times slower, and figures
-// and limits would not hold.
+// New opens the cache directory. It fails where wazero has no compiler: its interpreter is ten times slower and more, and
+// figures and limits would not hold.
 func New(cfg Config) (*Engine, error) {
 	if cfg.CacheDir == "" {
 		return nil, errors.New("wasm: no cache directory")
@@ -79,8 +82,9 @@ func New(cfg Config) (*Engine, error) {
 	if err := probeCompiler(); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, turn: make(chan struct{}, 1)}
+	e := &Engine{cfg: cfg, turn: make(chan struct{}, 1), draft: make(chan struct{}, 1)}
 	e.turn <- struct{}{}
+	e.draft <- struct{}{}
 	if err := e.openDirs(); err != nil {
 		return nil, err
 	}
@@ -170,13 +174,17 @@ func (e *Engine) Forget(digest string) error {
 // is not run is a *Refusal; others are the machine's. A module that is already in the cache costs a read of it.
 func (e *Engine) Prepare(ctx context.Context, module []byte) (*Prepared, error) {
 	if len(module) > MaxModuleBytes {
-		return nil, &Refusal{Code: Limit, Detail: "bytes: " + ofLimit(int64(len(module)), MaxModuleBytes)}
+		return nil, tooLarge(module)
 	}
 	p, err := e.prepare(ctx, Digest(module), func() ([]byte, error) { return module, nil })
 	if err != nil {
 		return nil, err
 	}
 	return &p.Prepared, nil
+}
+
+func tooLarge(module []byte) error {
+	return &Refusal{Code: Limit, Detail: "bytes: " + ofLimit(int64(len(module)), MaxModuleBytes)}
 }
 
 // prepare reads a prepared module from the cache, or makes it.

@@ -182,7 +182,7 @@ func TestACallerWhoLeavesStopsTheCompiler(t *testing.T) {
 }
 
 func TestTheCompilerChildRefusesWrongArguments(t *testing.T) {
-	for _, args := range [][]string{nil, {"dir"}, {"dir", "many"}, {"dir", "1", "2"}} {
+	for _, args := range [][]string{nil, {"dir"}, {"dir", "many"}, {"dir", "1", "2"}, {"dir", "1", "draft", "4"}} {
 		var out strings.Builder
 		if code := wasm.RunCompiler(args, strings.NewReader(""), &out); code == 0 || out.Len() == 0 {
 			t.Errorf("%q: code %d, output %q", args, code, out.String())

@@ -24,10 +24,13 @@ var (
 	ErrTrap   = errors.New("guest trapped")                  // any other trap: a panic, a division by zero, an exit
 	ErrResult = errors.New("guest returned no valid result") // an error code, or a length outside of its buffer
 	ErrDead   = errors.New("instance is dead")               // Call after one of the errors above
+	// ErrInterpreter ends a call of interpreted code that went deeper, or took longer by the wall clock, than the interpreter
+	// can tell: compiled code may well survive it, or end with ErrDepth or ErrFuel.
+	ErrInterpreter = errors.New("interpreter's limit reached")
 )
 
 // failureKinds are the errors of Call that the guest causes.
-var failureKinds = []error{ErrFuel, ErrDepth, ErrMemory, ErrTrap, ErrResult}
+var failureKinds = []error{ErrFuel, ErrDepth, ErrMemory, ErrTrap, ErrResult, ErrInterpreter}
 
 // ErrInput reports a batch above MaxInputBytes. The instance lives on.
 var ErrInput = errors.New("batch is too large")
@@ -64,7 +67,7 @@ func beltFor(fuel int64) time.Duration {
 
 // Failure is the error of a call that the guest did not survive. It wraps one of the errors of Call.
 type Failure struct {
-	Kind   error  // ErrFuel, ErrDepth, ErrMemory, ErrTrap or ErrResult
+	Kind   error  // ErrFuel, ErrDepth, ErrMemory, ErrTrap, ErrResult or ErrInterpreter
 	Text   string // what happened, one line
 	Stack  string // the guest's functions, innermost first
 	Stderr string // what the guest wrote to standard error in this call, at most 4 KiB: a Go guest's panic
@@ -312,7 +315,7 @@ func (i *Instance) charge(units int64) {
 // yield is called by the guest when its slice is spent or its depth exceeded. It is a safepoint of Go's runtime.
 func (i *Instance) yield([]uint64) {
 	if int32(i.depth.Get()) < 0 {
-		panic(ErrDepth)
+		panic(i.limits.tooDeep())
 	}
 	i.rest += int64(i.fuel.Get()) - costHostCall
 	if i.rest < 0 {
@@ -321,7 +324,7 @@ func (i *Instance) yield([]uint64) {
 	}
 	if time.Now().After(i.deadline) {
 		i.fuel.Set(0)
-		panic(fmt.Errorf("%w: by the wall clock, after %v", ErrFuel, i.limits.belt))
+		panic(i.limits.tooLong())
 	}
 	next := min(i.rest, sliceFuel)
 	i.rest -= next

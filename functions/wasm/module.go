@@ -19,7 +19,9 @@ type Limits struct {
 	Depth        int   // call depth: small frames, larger ones count more; 16 384
 	LogBytes     int64 // log text per second and instance; 64 KiB
 
-	belt time.Duration // of one Call, by the wall clock; from Fuel
+	belt    time.Duration // of one Call, by the wall clock; from Fuel
+	draft   bool          // the code is interpreted
+	lowered bool          // Depth is the interpreter's, and was larger
 }
 
 const (
@@ -57,7 +59,34 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Module is compiled code from which instances are made. It is safe for concurrent use.
+// interpreterDepth is the call depth of interpreted code. wazero's interpreter stops at 2000 frames with a trap that cannot
+// be told from others; a frame takes one unit or more, a small leaf and a host function behind the last one take none.
+const interpreterDepth = 1900
+
+// interpreted are the same limits for code that is interpreted.
+func (l Limits) interpreted() Limits {
+	l.draft, l.lowered = true, l.Depth > interpreterDepth
+	l.Depth = min(l.Depth, interpreterDepth)
+	return l
+}
+
+// tooDeep is how a call ends that exceeds its depth.
+func (l *Limits) tooDeep() error {
+	if l.lowered {
+		return fmt.Errorf("%w: a call depth of %d", ErrInterpreter, l.Depth)
+	}
+	return ErrDepth
+}
+
+// tooLong is how a call ends that the wall clock stops.
+func (l *Limits) tooLong() error {
+	if l.draft {
+		return fmt.Errorf("%w: %v by the wall clock", ErrInterpreter, l.belt)
+	}
+	return fmt.Errorf("%w: by the wall clock, after %v", ErrFuel, l.belt)
+}
+
+// Module is code from which instances are made: compiled, or for weir dev interpreted. It is safe for concurrent use.
 type Module struct {
 	preparedMeta
 	runtime wazero.Runtime
@@ -94,7 +123,11 @@ func (e *Engine) Load(ctx context.Context, digest string, module func() ([]byte,
 
 func (e *Engine) open(ctx context.Context, p *preparedFile, limits Limits) (_ *Module, err error) {
 	m := &Module{preparedMeta: p.preparedMeta, limits: limits, ledger: ledger{limit: limits.ModuleMemory}}
-	m.runtime = wazero.NewRuntimeWithConfig(ctx, runtimeConfig(wazero.NewRuntimeConfigCompiler()).WithCompilationCache(e.cache))
+	config := runtimeConfig(wazero.NewRuntimeConfigCompiler()).WithCompilationCache(e.cache)
+	if limits.draft {
+		config = runtimeConfig(wazero.NewRuntimeConfigInterpreter())
+	}
+	m.runtime = wazero.NewRuntimeWithConfig(ctx, config)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.Close())

@@ -37,10 +37,14 @@ type trial struct {
 	in, out     buffer
 }
 
+// trialLimits are those of a first run.
+func trialLimits() Limits {
+	return Limits{Memory: trialMemory, ModuleMemory: trialMemory, Fuel: trialFuel, belt: trialBelt}.withDefaults()
+}
+
 // try runs a metered module: its start function, _initialize, weir_abi, weir_describe, and for a guest that will be
 // pre-initialised an empty batch, so that what a guest does only once is part of the image.
-func try(ctx context.Context, rt wazero.Runtime, code wazero.CompiledModule, w *metered) (*trial, error) {
-	limits := Limits{Memory: trialMemory, ModuleMemory: trialMemory, Fuel: trialFuel, belt: trialBelt}.withDefaults()
+func try(ctx context.Context, rt wazero.Runtime, code wazero.CompiledModule, w *metered, limits Limits) (*trial, error) {
 	linear, err := reserve(int64(w.m.memory.min)*wasmPage, limits.Memory, &ledger{limit: limits.ModuleMemory}, nil)
 	if err != nil {
 		return nil, &Refusal{Code: Limit, Where: "memory", Detail: err.Error(), cause: err}

@@ -13,7 +13,7 @@ import (
 )
 
 func TestModulesAreRefused(t *testing.T) {
-	e := newEngine(t)
+	e := drafting(t)
 	for _, c := range []struct {
 		file  string
 		code  wasm.Code
@@ -56,18 +56,31 @@ func TestModulesAreRefused(t *testing.T) {
 
 func refused(t *testing.T, e *wasm.Engine, b []byte, code wasm.Code, where string) {
 	t.Helper()
-	p, err := e.Prepare(t.Context(), b)
-	var r *wasm.Refusal
-	if !errors.As(err, &r) {
-		t.Fatalf("prepared %+v, %v", p, err)
+	var details []string
+	for tier, err := range verdicts(t, e, b) {
+		var r *wasm.Refusal
+		if !errors.As(err, &r) {
+			t.Fatalf("%s: %v", tier, err)
+		}
+		if r.Code != code || r.Where != where || r.Detail == "" {
+			t.Errorf("%s: refused as %q at %q: %s; want %q at %q", tier, r.Code, r.Where, r.Detail, code, where)
+		}
+		details = append(details, r.Detail)
 	}
-	if r.Code != code || r.Where != where || r.Detail == "" {
-		t.Errorf("refused as %q at %q: %s; want %q at %q", r.Code, r.Where, r.Detail, code, where)
+	if details[0] != details[1] {
+		t.Errorf("compiler and interpreter differ: %q", details)
 	}
 }
 
+// verdicts are what the compiler and the interpreter say of a module that neither should take.
+func verdicts(t *testing.T, e *wasm.Engine, b []byte) map[string]error {
+	_, compiled := e.Prepare(t.Context(), b)
+	_, interpreted := e.Draft(t.Context(), b)
+	return map[string]error{"compiler": compiled, "interpreter": interpreted}
+}
+
 func TestWhatIsNoModuleIsRefused(t *testing.T) {
-	e := newEngine(t)
+	e := drafting(t)
 	refused(t, e, nil, wasm.NotWASM, "")
 	refused(t, e, []byte("#!/bin/sh\n"), wasm.NotWASM, "")
 	refused(t, e, []byte("\x00asm\x0d\x00\x01\x00"), wasm.NotWASM, "byte 4")
@@ -86,7 +99,7 @@ func TestATruncatedModuleIsRefusedWhereverItEnds(t *testing.T) {
 }
 
 func TestNestingBombsAreRefusedBeforeAnythingWalksThem(t *testing.T) {
-	e := newEngine(t)
+	e := drafting(t)
 	nested := func(n int) []byte {
 		return append(bytes.Repeat([]byte{0x02, 0x40}, n), bytes.Repeat([]byte{0x0B}, n+1)...)
 	}
