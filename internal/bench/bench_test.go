@@ -39,7 +39,7 @@ func TestExactFindsWhatIsLostOrDoubled(t *testing.T) {
 }
 
 func TestScheduleFindsTheRecordOfATime(t *testing.T) {
-	s := schedule{start: 1_700_000_000_123_456_789, total: 100_000}
+	s := schedule{start: 1_700_000_000_123_456_789, total: 100_000, rate: latencyRate}
 	for _, i := range []int64{0, 1, 2, 3, 49_999, 99_999} {
 		if got := s.index(s.of(i)); got != i {
 			t.Errorf("index(of(%d)) = %d", i, got)

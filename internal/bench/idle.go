@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 )
 
@@ -11,7 +12,7 @@ const (
 	idleTime = 10 * time.Second
 )
 
-// idle measures what jobs cost that have nothing to do: one, and many.
+// idle measures what jobs cost that have nothing to do: one, many, and many that have done something.
 func (b *bench) idle(ctx context.Context) error {
 	s, err := b.server(ctx, "idle")
 	if err != nil {
@@ -19,8 +20,9 @@ func (b *bench) idle(ctx context.Context) error {
 	}
 	defer b.end(s)
 	var first usage
+	idler := func(i int) job { return job{name: fmt.Sprintf("idle-%d", i), parallelism: 1, interval: "auto"} }
 	for i := range idleJobs {
-		if err := b.deploy(ctx, s, job{name: fmt.Sprintf("idle-%d", i), parallelism: 1, interval: "auto"}); err != nil {
+		if err := b.deploy(ctx, s, idler(i)); err != nil {
 			return err
 		}
 		if i == 0 {
@@ -33,7 +35,18 @@ func (b *bench) idle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.add("idle: memory per further job", (many.resident-first.resident)/1e6/(idleJobs-1), "MB", "")
+	b.add("idle: memory per further job", (many.resident-first.resident)/1e6/(idleJobs-1), "MB", "<= 0.3")
+	for i := range idleJobs {
+		if err := post(ctx, http.DefaultClient, s.DataPlane+idler(i).path("hit", "once"), "1"); err != nil {
+			return err
+		}
+	}
+	pause(ctx, idleTime)
+	warm, err := used(s.PID())
+	if err != nil {
+		return err
+	}
+	b.add("idle: memory per instance that was called, with the state and the checkpoint of the call", (warm.resident-many.resident)/1e6/idleJobs, "MB", "<= 0.2")
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -15,7 +16,9 @@ type job struct {
 	parallelism int
 	interval    string // of checkpoints: auto or a duration
 	delivery    string // of the egress
-	kafka       bool   // counts records from topic <name>-in to topic <name>-out
+	kafka       bool   // gives the records of topic <name>-in to a function that writes to topic <name>-out
+	function    string // that function, in namespace bench; empty is count
+	source      string // a topic in place of <name>-in, which several jobs read
 }
 
 // document is the job's module.yaml.
@@ -31,23 +34,27 @@ kind: weir.v1/module
 spec: {file: guest.wasm}
 `, j.name, j.parallelism, j.interval)
 	if j.kafka {
+		function := cmp.Or(j.function, "count")
 		text += fmt.Sprintf(`---
 kind: io.statefun.kafka.v1/ingress
 spec:
   id: bench/in
   address: embedded
   consumerGroupId: %[1]s
-  topics: [{topic: %[1]s-in, valueType: bench/record, targets: [bench/count]}]
+  topics: [{topic: %[3]s, valueType: bench/record, targets: [bench/%[4]s]}]
 ---
 kind: io.statefun.kafka.v1/egress
 spec: {id: out, address: embedded, deliverySemantic: {type: %[2]s}, topic: %[1]s-out, topics: [%[1]s-out], compression: none}
-`, j.name, j.delivery)
+`, j.name, j.delivery, j.in(), function)
 	}
 	return text
 }
 
-func (j job) in() string  { return j.name + "-in" }
+func (j job) in() string  { return cmp.Or(j.source, j.name+"-in") }
 func (j job) out() string { return j.name + "-out" }
+
+// data is where the server of that name keeps what it has.
+func (b *bench) data(name string) string { return filepath.Join(b.dir, name+".data") }
 
 // path is where invocations of the job's functions go.
 func (j job) path(function, key string) string {
@@ -60,7 +67,18 @@ func (b *bench) server(ctx context.Context, name string) (*binary.Server, error)
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	return binary.Start(ctx, binary.Config{Path: b.weir, Data: filepath.Join(b.dir, name+".data"), Kafka: b.kafka, Log: log})
+	return binary.Start(ctx, binary.Config{Path: b.weir, Data: b.data(name), Kafka: b.kafka, Log: log})
+}
+
+// fresh starts weir for a job whose topics are empty.
+func (b *bench) fresh(ctx context.Context, k *topics, j job) (*binary.Server, error) {
+	for _, topic := range []string{j.in(), j.out()} {
+		if err := k.recreate(ctx, topic); err != nil {
+			return nil, err
+		}
+	}
+	quiet(ctx)
+	return b.server(ctx, j.name)
 }
 
 // deploy deploys a job and waits until it runs.

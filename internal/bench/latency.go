@@ -32,7 +32,7 @@ func (b *bench) latency(ctx context.Context) error {
 			target = "<= 60"
 		}
 		j := job{name: "latency-" + interval, parallelism: 1, interval: interval, delivery: "exactly-once", kafka: true}
-		run, _, err := b.timed(ctx, j, nil)
+		run, err := b.timed(ctx, j, b.usual(), nil)
 		if err != nil {
 			return fmt.Errorf("interval %s: %w", interval, err)
 		}
@@ -64,13 +64,14 @@ func (t *timing) quantile(q float64) float64 {
 type schedule struct {
 	start int64 // unix ns
 	total int64
+	rate  int64 // records per second
 }
 
-func (s schedule) of(i int64) int64 { return s.start + i*int64(time.Second)/latencyRate }
+func (s schedule) of(i int64) int64 { return s.start + i*int64(time.Second)/s.rate }
 
 // index is the record with that time, or -1 for another run's.
 func (s schedule) index(scheduled int64) int64 {
-	i := (scheduled - s.start) * latencyRate / int64(time.Second)
+	i := (scheduled - s.start) * s.rate / int64(time.Second)
 	for _, i := range []int64{i, i + 1} {
 		if i >= 0 && i < s.total && s.of(i) == scheduled {
 			return i
@@ -79,39 +80,36 @@ func (s schedule) index(scheduled int64) int64 {
 	return -1
 }
 
+// usual is the load that the goals of latency and recovery are stated for.
+func (b *bench) usual() demand {
+	return demand{rate: latencyRate, warm: warmUp, measured: b.measured(), next: uniform(b.keys)}
+}
+
 // timed runs one job under scheduled load, with meanwhile at half of it, and checks every record of the output.
-func (b *bench) timed(ctx context.Context, j job, meanwhile func(context.Context, *load) error) (*timing, *load, error) {
+func (b *bench) timed(ctx context.Context, j job, d demand, meanwhile func(context.Context, *load) error) (*timing, error) {
 	k, err := dial(b.kafka)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer k.close()
-	for _, topic := range []string{j.in(), j.out()} {
-		if err := k.recreate(ctx, topic); err != nil {
-			return nil, nil, err
-		}
-	}
-	quiet(ctx)
-	s, err := b.server(ctx, j.name)
+	s, err := b.fresh(ctx, k, j)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer b.end(s)
 	if err := b.deploy(ctx, s, j); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	l := &load{server: s, topics: k, job: j}
-	l.schedule = schedule{time.Now().Add(time.Second).UnixNano(), int64(warmUp.Seconds()+float64(b.seconds)) * latencyRate}
-	found, err := l.run(ctx, b.keys, meanwhile)
+	found, err := newLoad(d, s, k, j).run(ctx, meanwhile)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	slices.Sort(found.millis)
-	return found, l, exact(found.pairs, true)
+	return found, exact(found.pairs, true)
 }
 
 // receive reads the output until every record of the schedule is there, or ctx ends.
-func receive(ctx context.Context, consumer *kgo.Client, s schedule) (*timing, error) {
+func (l *load) receive(ctx context.Context, consumer *kgo.Client) (*timing, error) {
+	s := l.schedule
 	found := &timing{}
 	seen := make([]bool, s.total)
 	front, arrived := int64(-1), time.Time{}
@@ -131,10 +129,12 @@ func receive(ctx context.Context, consumer *kgo.Client, s schedule) (*timing, er
 			seen[i] = true
 			left--
 			found.pairs = append(found.pairs, pair(r))
-			if s.of(i)-s.start < int64(warmUp) {
+			if s.of(i)-s.start < int64(l.warm) {
 				return
 			}
-			found.millis = append(found.millis, float64(now.UnixNano()-s.of(i))/1e6)
+			if l.counts == nil || l.counts(r.Key) {
+				found.millis = append(found.millis, float64(now.UnixNano()-s.of(i))/1e6)
+			}
 			if i > front {
 				if front >= 0 && now.Sub(arrived) > found.gap {
 					found.gap, found.from = now.Sub(arrived), arrived
@@ -146,6 +146,7 @@ func receive(ctx context.Context, consumer *kgo.Client, s schedule) (*timing, er
 			return nil, strange
 		}
 	}
+	slices.Sort(found.millis)
 	return found, nil
 }
 

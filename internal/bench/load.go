@@ -10,15 +10,31 @@ import (
 	"github.com/weir-run/weir/internal/binary"
 )
 
+// demand says what a scheduled load is.
+type demand struct {
+	rate     int64                 // records per second
+	warm     time.Duration         // of load ahead of what is timed
+	measured time.Duration         // of load that is
+	next     func() []byte         // the next record's key
+	counts   func(key []byte) bool // whose latency is timed; nil is every key's
+}
+
 // load is a scheduled run: one goroutine sends, one receives, and at half of it something may happen to the server.
 type load struct {
+	demand
 	schedule schedule
 	server   *binary.Server
 	topics   *topics
 	job      job
 }
 
-func (l *load) run(ctx context.Context, distinct int64, meanwhile func(context.Context, *load) error) (*timing, error) {
+// newLoad is a load that begins in a second, when its goroutines have started.
+func newLoad(d demand, s *binary.Server, k *topics, j job) *load {
+	total := int64((d.warm + d.measured).Seconds() * float64(d.rate))
+	return &load{demand: d, schedule: schedule{time.Now().Add(time.Second).UnixNano(), total, d.rate}, server: s, topics: k, job: j}
+}
+
+func (l *load) run(ctx context.Context, meanwhile func(context.Context, *load) error) (*timing, error) {
 	from, err := starts(ctx, l.topics.admin, l.job.out())
 	if err != nil {
 		return nil, err
@@ -33,9 +49,9 @@ func (l *load) run(ctx context.Context, distinct int64, meanwhile func(context.C
 	defer cancel()
 	var found *timing
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return l.send(ctx, distinct) })
+	group.Go(func() error { return l.send(ctx) })
 	group.Go(func() (err error) {
-		found, err = receive(ctx, consumer, l.schedule)
+		found, err = l.receive(ctx, consumer)
 		return err
 	})
 	if meanwhile != nil {
@@ -48,12 +64,11 @@ func (l *load) run(ctx context.Context, distinct int64, meanwhile func(context.C
 }
 
 // send keeps to the schedule: a record that is late carries the time it should have had, so that a stall counts in full.
-func (l *load) send(ctx context.Context, distinct int64) error {
-	next := keys(distinct)
+func (l *load) send(ctx context.Context) error {
 	sent := newSent()
 	for i := int64(0); i < l.schedule.total && ctx.Err() == nil; {
 		for now := time.Now().UnixNano(); i < l.schedule.total && l.schedule.of(i) <= now; i++ {
-			l.topics.client.Produce(ctx, &kgo.Record{Topic: l.job.in(), Key: next(), Value: value(l.schedule.of(i))}, sent.done)
+			l.topics.client.Produce(ctx, &kgo.Record{Topic: l.job.in(), Key: l.next(), Value: value(l.schedule.of(i))}, sent.done)
 		}
 		pause(ctx, tick)
 	}

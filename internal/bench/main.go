@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -35,6 +36,9 @@ type bench struct {
 	records int64
 	keys    int64
 	seconds int
+	rate    int64 // records per second of scheduled load with large state or a hot key
+	held    int64 // keys of the large state
+	large   bool
 	log     *slog.Logger
 	results []result
 }
@@ -51,8 +55,12 @@ var scenarios = []scenario{
 	{"throughput", true, (*bench).throughput},
 	{"latency", true, (*bench).latency},
 	{"http", false, (*bench).invoke},
+	{"pace", true, (*bench).pace},
+	{"hotkey", true, (*bench).hotkey},
 	{"hostile", false, (*bench).hostile},
 	{"recovery", true, (*bench).recovery},
+	{"state", true, (*bench).state},
+	{"memory", true, (*bench).memory},
 	{"idle", false, (*bench).idle},
 }
 
@@ -74,10 +82,16 @@ func run() error {
 	flag.Int64Var(&b.records, "records", 3_000_000, "records of the throughput scenario")
 	flag.Int64Var(&b.keys, "keys", 1_000_000, "distinct keys")
 	flag.IntVar(&b.seconds, "seconds", 30, "of load in the latency scenarios")
+	flag.Int64Var(&b.rate, "rate", 10_000, "records per second of load in the scenarios state and hotkey")
+	flag.Int64Var(&b.held, "state-keys", 1_000_000, "keys of 100 bytes, key included, in the scenario state; a tenth as many for comparison")
+	flag.BoolVar(&b.large, "large", false, "the scenarios of large state at the size of their goals, which take minutes, and documents of their own")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
+	if b.large {
+		b.held, only = stateGoalKeys, cmp.Or(only, "state,memory")
+	}
 	chosen, err := choose(only)
 	if err != nil {
 		return err
@@ -100,7 +114,7 @@ func run() error {
 	if err := b.all(ctx, chosen); err != nil {
 		return err
 	}
-	if only != "" {
+	if only != "" && !b.large {
 		return nil
 	}
 	return b.write(version)
@@ -120,6 +134,9 @@ func choose(only string) ([]scenario, error) {
 	}
 	return chosen, nil
 }
+
+// measured is how long scheduled load is timed.
+func (b *bench) measured() time.Duration { return time.Duration(b.seconds) * time.Second }
 
 // prepare makes an empty directory and builds the guest into it.
 func (b *bench) prepare(ctx context.Context, work string) error {

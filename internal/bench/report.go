@@ -47,13 +47,20 @@ func (r result) verdict() string {
 	return "missed"
 }
 
+// Of a run with large state there are documents beside those of the usual run, whose figures are not to be mixed.
 const (
-	resultsFile  = "bench/results.json"
-	documentFile = "docs/benchmarks.md"
+	resultsFile       = "bench/results.json"
+	documentFile      = "docs/benchmarks.md"
+	largeResultsFile  = "bench/large.json"
+	largeDocumentFile = "docs/benchmarks-large.md"
 )
 
 // write keeps the figures, for programs and for people.
 func (b *bench) write(kafkaVersion string) error {
+	resultsFile, documentFile := resultsFile, documentFile
+	if b.large {
+		resultsFile, documentFile = largeResultsFile, largeDocumentFile
+	}
 	text, err := json.MarshalIndent(b.results, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write results: %w", err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/weir-run/weir/internal/binary"
 )
 
 const (
@@ -12,6 +14,8 @@ const (
 	steadyTo   = 0.95
 	// stall is how long output may stand still before a run is given up.
 	stall = 60 * time.Second
+	// completed counts the epochs of a job that were committed.
+	completed = "weir_checkpoint_numberOfCompletedCheckpoints_total"
 )
 
 // throughput drains a full topic through the keyed counter, under both guarantees, with a job's default parallelism.
@@ -21,11 +25,88 @@ func (b *bench) throughput(ctx context.Context) error {
 		{"eo", "exactly-once", ">= 400000"},
 	} {
 		j := job{name: "drain-" + run.name, parallelism: 1, interval: "auto", delivery: run.delivery, kafka: true}
-		if err := b.drain(ctx, j, run.target); err != nil {
+		found, err := b.fillAndDrain(ctx, j, uniform(b.keys))
+		if err != nil {
 			return fmt.Errorf("%s: %w", run.delivery, err)
 		}
+		b.add("kafka to kafka: records per CPU-second of weir, "+j.delivery, found.perCPU, "1/s", run.target)
+		b.add("kafka to kafka: records per second, broker on the same machine, "+j.delivery, found.perSecond, "1/s", "")
+		b.add("kafka to kafka: memory of the process, "+j.delivery, found.resident/1e6, "MB", "")
 	}
 	return nil
+}
+
+// drained is what one run over a full topic found, in its steady part.
+type drained struct {
+	perCPU    float64 // records per CPU-second of weir
+	perSecond float64 // records
+	epochs    float64 // committed per second, over the whole run
+	resident  float64 // bytes, at the end
+}
+
+// fillAndDrain makes both topics, fills one and drains it.
+func (b *bench) fillAndDrain(ctx context.Context, j job, next func() []byte) (drained, error) {
+	k, err := dial(b.kafka)
+	if err != nil {
+		return drained{}, err
+	}
+	defer k.close()
+	if err := k.recreate(ctx, j.in()); err != nil {
+		return drained{}, err
+	}
+	if err := k.fill(ctx, j.in(), b.records, next); err != nil {
+		return drained{}, err
+	}
+	return b.drain(ctx, k, j)
+}
+
+// drain runs a job that answers each of the b.records of its topic, and checks the answers.
+func (b *bench) drain(ctx context.Context, k *topics, j job) (drained, error) {
+	if err := k.recreate(ctx, j.out()); err != nil {
+		return drained{}, err
+	}
+	quiet(ctx)
+	s, err := b.server(ctx, j.name)
+	if err != nil {
+		return drained{}, err
+	}
+	defer b.end(s)
+	if err := b.deploy(ctx, s, j); err != nil {
+		return drained{}, err
+	}
+	found, err := b.timeDrain(ctx, s, func(ctx context.Context) (int64, error) { return k.committed(ctx, j.out()) })
+	if err != nil {
+		return drained{}, err
+	}
+	return found, k.verify(ctx, j.out(), b.records)
+}
+
+// timeDrain measures until progress has reached b.records.
+func (b *bench) timeDrain(ctx context.Context, s *binary.Server, progress func(context.Context) (int64, error)) (drained, error) {
+	before, err := scrape(ctx, s)
+	if err != nil {
+		return drained{}, err
+	}
+	points, err := watch(ctx, s.PID(), b.records, progress)
+	if err != nil {
+		return drained{}, err
+	}
+	after, err := scrape(ctx, s)
+	if err != nil {
+		return drained{}, err
+	}
+	end, err := used(s.PID())
+	if err != nil {
+		return drained{}, err
+	}
+	from, to := at(points, steadyFrom), at(points, steadyTo)
+	records := float64(to.done - from.done)
+	return drained{
+		perCPU:    records / (to.cpu - from.cpu),
+		perSecond: records / to.at.Sub(from.at).Seconds(),
+		epochs:    (after.sum(completed) - before.sum(completed)) / points[len(points)-1].at.Sub(points[0].at).Seconds(),
+		resident:  end.resident,
+	}, nil
 }
 
 // point is how far a run was at one time.
@@ -35,54 +116,12 @@ type point struct {
 	cpu  float64
 }
 
-func (b *bench) drain(ctx context.Context, j job, target string) error {
-	k, err := dial(b.kafka)
-	if err != nil {
-		return err
-	}
-	defer k.close()
-	for _, topic := range []string{j.in(), j.out()} {
-		if err := k.recreate(ctx, topic); err != nil {
-			return err
-		}
-	}
-	if err := k.fill(ctx, j.in(), b.records, b.keys); err != nil {
-		return err
-	}
-	quiet(ctx)
-	s, err := b.server(ctx, j.name)
-	if err != nil {
-		return err
-	}
-	defer b.end(s)
-	if err := b.deploy(ctx, s, j); err != nil {
-		return err
-	}
-	points, err := b.watch(ctx, k, j.out(), s.PID())
-	if err != nil {
-		return err
-	}
-	from, to := at(points, steadyFrom), at(points, steadyTo)
-	records, cpu, seconds := float64(to.done-from.done), to.cpu-from.cpu, to.at.Sub(from.at).Seconds()
-	end, err := used(s.PID())
-	if err != nil {
-		return err
-	}
-	if err := k.verify(ctx, j.out(), b.records); err != nil {
-		return err
-	}
-	b.add("kafka to kafka: records per CPU-second of weir, "+j.delivery, records/cpu, "1/s", target)
-	b.add("kafka to kafka: records per second, broker on the same machine, "+j.delivery, records/seconds, "1/s", "")
-	b.add("kafka to kafka: memory of the process, "+j.delivery, end.resident/1e6, "MB", "")
-	return nil
-}
-
-// watch looks at the output and at the process until all records are out.
-func (b *bench) watch(ctx context.Context, k *topics, topic string, pid int) ([]point, error) {
+// watch looks at the progress and at the process until all records are done.
+func watch(ctx context.Context, pid int, records int64, progress func(context.Context) (int64, error)) ([]point, error) {
 	var points []point
 	moved := time.Now()
 	for {
-		done, err := k.committed(ctx, topic)
+		done, err := progress(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -94,11 +133,11 @@ func (b *bench) watch(ctx context.Context, k *topics, topic string, pid int) ([]
 			moved = time.Now()
 		}
 		points = append(points, point{time.Now(), done, u.cpu})
-		if done >= b.records {
+		if done >= records {
 			return points, nil
 		}
 		if time.Since(moved) > stall {
-			return nil, fmt.Errorf("output stands still at %d of %d records", done, b.records)
+			return nil, fmt.Errorf("progress stands still at %d of %d records", done, records)
 		}
 		pause(ctx, look)
 	}

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/bits"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -27,7 +25,7 @@ const (
 	settleTries = 400
 )
 
-// topics is Kafka as the load sees it. Records have key "k%08d" and a value of valueBytes: the scheduled time of sending in
+// topics is Kafka as the load sees it. Records have key "k%08d", or another number of digits, and a value of valueBytes: the scheduled time of sending in
 // unix nanoseconds, then room for a count, both big-endian.
 type topics struct {
 	client *kgo.Client
@@ -81,24 +79,14 @@ func (t *topics) settled(ctx context.Context, topic string) error {
 	return fmt.Errorf("topic %s has partitions without a leader", topic)
 }
 
-// keys draws key numbers, the same in every run.
-func keys(n int64) func() []byte {
-	random := rand.NewPCG(1, 2)
-	return func() []byte {
-		k, _ := bits.Mul64(random.Uint64(), uint64(n))
-		return fmt.Appendf(nil, "k%08d", k)
-	}
-}
-
 func value(scheduled int64) []byte {
 	v := make([]byte, valueBytes)
 	binary.BigEndian.PutUint64(v, uint64(scheduled))
 	return v
 }
 
-// fill writes n records and waits until the broker has them.
-func (t *topics) fill(ctx context.Context, topic string, n, distinct int64) error {
-	next := keys(distinct)
+// fill writes n records with the keys that next gives, and waits until the broker has them.
+func (t *topics) fill(ctx context.Context, topic string, n int64, next func() []byte) error {
 	sent := newSent()
 	for range n {
 		t.client.Produce(ctx, &kgo.Record{Topic: topic, Key: next(), Value: value(time.Now().UnixNano())}, sent.done)
@@ -164,20 +152,29 @@ func (t *topics) consumer(topic string, start map[int32]kgo.Offset) (*kgo.Client
 
 // verify reads n records of the output and says whether the counts of every key are 1, 2, 3, each once.
 func (t *topics) verify(ctx context.Context, topic string, n int64) error {
-	consumer, err := t.consumer(topic, nil)
+	seen, err := t.read(ctx, topic, n)
 	if err != nil {
 		return err
+	}
+	return exact(seen, true)
+}
+
+// read returns the pairs of the first n records of the output.
+func (t *topics) read(ctx context.Context, topic string, n int64) ([]uint64, error) {
+	consumer, err := t.consumer(topic, nil)
+	if err != nil {
+		return nil, err
 	}
 	defer consumer.Close()
 	seen := make([]uint64, 0, n)
 	for int64(len(seen)) < n {
 		fetches := consumer.PollFetches(ctx)
 		if err := fetches.Err0(); err != nil {
-			return fmt.Errorf("read %s after %d of %d records: %w", topic, len(seen), n, err)
+			return nil, fmt.Errorf("read %s after %d of %d records: %w", topic, len(seen), n, err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) { seen = append(seen, pair(r)) })
 	}
-	return exact(seen, true)
+	return seen, nil
 }
 
 // pair packs key and count, so that sorting brings the counts of a key together.

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	weirName    = "weir"
+	exactlyOnce = "exactly-once"
+	atLeastOnce = "at-least-once"
+	// auto lets Weir choose its epochs, which is its default.
+	auto = "auto"
+)
+
+// entry is a system in one setting.
+type entry struct {
+	System   string `json:"system"`
+	Delivery string `json:"delivery"`
+	Interval string `json:"interval"` // between checkpoints or commits: auto, or milliseconds
+	Timed    bool   `json:"-"`        // takes part in the latency runs: each system at its fastest
+}
+
+// lineup is who runs, in the order of running. The intervals are those that the systems' own documentation uses, and a
+// tenth of it where a user would lower it for output that comes sooner.
+var lineup = []entry{
+	{weirName, exactlyOnce, auto, true},
+	{"flink", exactlyOnce, "1000", false},
+	{"flink", exactlyOnce, "100", true},
+	{"kstreams", exactlyOnce, "100", true},
+	{weirName, atLeastOnce, auto, false},
+	{"flink", atLeastOnce, "1000", false},
+	{"kstreams", atLeastOnce, "1000", false},
+}
+
+// assignment is one job for one system: count the records of topic in, from its beginning, into topic out.
+type assignment struct {
+	entry
+	id      string // names the job, its consumer group, its transactions and its directory; no other run has it
+	in, out string
+	brokers string
+	dir     string // exists, is empty and takes the state and the log
+	tasks   int
+}
+
+// system is one that can count. Calls come one after the other, prepare first.
+type system interface {
+	// prepare fetches and builds what start needs, and tells the version.
+	prepare(ctx context.Context) (string, error)
+	// start starts the job. It need not have begun to read when start returns. The caller stops it, also when ctx ends.
+	start(ctx context.Context, a assignment) (process, error)
+}
+
+// process is a system at work. It is used from one goroutine.
+type process interface {
+	pid() int
+	// ended is nil while the process lives, and what is known of its end behind that.
+	ended() error
+	// stop ends it and returns when it is gone.
+	stop() error
+}
+
+const (
+	// stopLimit is how long a peer may take to end before it is killed: its figures are taken already.
+	stopLimit = 20 * time.Second
+	// stall is how long output may stand still before a run is given up; a slow start of a JVM on a busy machine fits in.
+	stall = 60 * time.Second
+	// look is the pause between two looks at offsets and processes: short against the part of a run that is measured.
+	look = 100 * time.Millisecond
+)
