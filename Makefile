@@ -18,7 +18,7 @@ RACETIMEOUT ?= 10m
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/weir
@@ -72,6 +72,10 @@ sim: ## SEEDS=5000 simulated runs with crashes and faults, SCENARIOS=1000 over k
 .PHONY: bench
 bench: build ## system scenarios: writes bench/results.json and docs/benchmarks.md
 	go run ./internal/bench -weir bin/weir $(BENCHFLAGS)
+
+.PHONY: bench-large
+bench-large: build ## a gigabyte of state: writes bench/large.json and docs/benchmarks-large.md; takes minutes
+	go run ./internal/bench -weir bin/weir -large $(BENCHFLAGS)
 
 .PHONY: release
 release: ## static binaries for linux and darwin, amd64 and arm64, with checksums, in dist
