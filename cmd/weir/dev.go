@@ -71,7 +71,9 @@ func (s *shell) runDev(ctx context.Context, folder string, set *settings) (err e
 		return portFailure(err, set.Kafka, "--kafka")
 	}
 	defer broker.Close()
-	p, err := s.openProcess(ctx, set, log, wiring{Config: set.Config, Log: log, Broker: functions.Cluster{Address: broker.Address()}, Embedded: true, Secrets: s.secret})
+	p, err := s.openProcess(ctx, set, log, wiring{
+		Config: set.Config, Log: log, Broker: functions.Cluster{Address: broker.Address()}, Embedded: true, Tiered: true, Secrets: s.secret,
+	})
 	if err != nil {
 		return err
 	}

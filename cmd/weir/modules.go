@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -24,17 +26,29 @@ const keptModules = 4
 type moduleCache struct {
 	engine *wasm.Engine
 	read   func(digest string) ([]byte, error)
+	tiered bool // modules run interpreted until they are compiled
+	log    *slog.Logger
 
 	loading singleflight.Group // by key: a module is loaded once, and others do not wait for it
+	wake    chan struct{}      // holds a token when run has something to look at
 
-	mu     sync.Mutex // guards loaded
+	mu     sync.Mutex // guards what follows
 	loaded []*loadedModule
+	drafts []*wasm.Draft
+	swept  bool // interpreted code was closed, and its memory not yet given back
 }
 
+func newModuleCache(engine *wasm.Engine, tiered bool, log *slog.Logger) *moduleCache {
+	return &moduleCache{engine: engine, tiered: tiered, log: log, wake: make(chan struct{}, 1)}
+}
+
+// loadedModule is a module from which instances are made. users and closed are guarded by moduleCache.mu.
 type loadedModule struct {
-	key    moduleKey
-	module *wasm.Module
-	users  int
+	key         moduleKey
+	users       int
+	closed      bool
+	compiled    atomic.Pointer[wasm.Module] // nil while it is interpreted; set once
+	interpreted *interpretedCode            // nil when it was compiled from the beginning
 }
 
 type moduleKey struct {
@@ -55,19 +69,36 @@ func (c *moduleCache) load(ctx context.Context, m *functions.Module) (taskmanage
 			if c.holds(key) { // loaded since it was looked for
 				return nil, nil
 			}
-			module, err := c.engine.Load(shared, m.Digest, func() ([]byte, error) { return c.read(m.Digest) }, key.limits)
+			l, err := c.open(shared, key)
 			if err != nil {
 				return nil, err
 			}
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			c.loaded = append(c.loaded, &loadedModule{key: key, module: module})
+			c.loaded = append(c.loaded, l)
 			return nil, nil
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
+}
+
+// open makes a module ready: compiled, or where that takes long and may wait, interpreted.
+func (c *moduleCache) open(ctx context.Context, key moduleKey) (*loadedModule, error) {
+	l := &loadedModule{key: key}
+	var err error
+	if c.tiered && !c.engine.Has(key.digest) {
+		if l.interpreted, err = c.interpret(ctx, key); !errors.Is(err, wasm.ErrInterpreter) {
+			return l, err
+		}
+	}
+	module, err := c.engine.Load(ctx, key.digest, func() ([]byte, error) { return c.read(key.digest) }, key.limits)
+	if err != nil {
+		return nil, err
+	}
+	l.compiled.Store(module)
+	return l, nil
 }
 
 // use takes a module that is loaded, or returns nil.
@@ -79,6 +110,7 @@ func (c *moduleCache) use(key moduleKey) taskmanager.Module {
 		return nil
 	}
 	l.users++
+	c.rouse()
 	return &usedModule{cache: c, loaded: l}
 }
 
@@ -101,7 +133,28 @@ func (c *moduleCache) giveBack(l *loadedModule) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l.users--
-	c.trim(keptModules)
+	if l.users == 0 && l.compiled.Load() == nil {
+		// Nobody waits for its compiler, and it is as large as ten that are compiled.
+		if l.interpreted.stop != nil {
+			l.interpreted.stop()
+		}
+		c.loaded = slices.DeleteFunc(c.loaded, func(other *loadedModule) bool { return other == l })
+		_ = c.shut(l) // as below
+	}
+	_ = c.trim(keptModules) // what cannot be closed is lost memory, and no reason to fail who goes
+}
+
+// shut closes the code of a module without instances. It is called with the lock held.
+func (c *moduleCache) shut(l *loadedModule) error {
+	l.closed = true
+	var errs []error
+	if module := l.compiled.Load(); module != nil {
+		errs = append(errs, module.Close())
+	}
+	if l.interpreted != nil {
+		errs = append(errs, c.settle(l))
+	}
+	return errors.Join(errs...)
 }
 
 // trim closes unused modules, the oldest first, until no more than keep are left of them.
@@ -118,7 +171,7 @@ func (c *moduleCache) trim(keep int) error {
 			return false
 		}
 		unused--
-		errs = append(errs, l.module.Close())
+		errs = append(errs, c.shut(l))
 		return true
 	})
 	return errors.Join(errs...)
@@ -137,7 +190,10 @@ type usedModule struct {
 }
 
 func (u *usedModule) NewInvoker(log func(level int, text []byte)) (taskmanager.Invoker, error) {
-	instance, err := u.loaded.module.NewInstance(context.Background(), log)
+	if u.loaded.interpreted != nil {
+		return u.cache.tieredInvoker(u.loaded, log)
+	}
+	instance, err := u.loaded.compiled.Load().NewInstance(context.Background(), log)
 	if err != nil {
 		return nil, err
 	}
@@ -171,6 +227,15 @@ const prepareLimit = time.Minute
 func (c *moduleCache) prepare(ctx context.Context, module []byte) (*functions.Description, error) {
 	ctx, cancel := context.WithTimeout(ctx, prepareLimit)
 	defer cancel()
+	if c.tiered && !c.engine.Has(wasm.Digest(module)) {
+		d, err := c.draft(ctx, module)
+		if err == nil {
+			return &d.Description, nil
+		}
+		if !errors.Is(err, wasm.ErrInterpreter) {
+			return nil, err
+		}
+	}
 	// The module and its image leave some 20 MB of garbage: it goes back to the system at once, and not in the minutes that
 	// the runtime would take.
 	defer debug.FreeOSMemory()

@@ -21,6 +21,8 @@ type wiring struct {
 	Broker functions.Cluster
 	// Embedded says that Broker is the embedded one, whose commits recovery must read back.
 	Embedded bool
+	// Tiered has modules run interpreted until they are compiled: soon, and slowly at first.
+	Tiered bool
 	// Secrets resolves credentials when a connection is made.
 	Secrets kafkaio.Secrets
 }

@@ -41,11 +41,11 @@ func wire(w wiring) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine, err := wasm.New(wasm.Config{CacheDir: filepath.Join(w.Config.Data, cacheFolder), Log: w.Log})
+	engine, err := wasm.New(wasm.Config{CacheDir: filepath.Join(w.Config.Data, cacheFolder), Log: w.Log, Drafts: w.Tiered})
 	if err != nil {
 		return nil, err
 	}
-	cache := &moduleCache{engine: engine}
+	cache := newModuleCache(engine, w.Tiered, w.Log)
 	modules, err := deploy.OpenModules(filepath.Join(w.Config.Data, moduleFolder), cache.prepare)
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
@@ -70,7 +70,14 @@ func wire(w wiring) (*node, error) {
 		Meter: w.Telemetry.meter, Tracing: w.Telemetry.tracing,
 	})
 	return &node{
-		Run:        func(ctx context.Context) error { return runRoles(ctx, jobs, resources, tasks) },
+		Run: func(ctx context.Context) error {
+			group, ctx := errgroup.WithContext(ctx)
+			group.Go(func() error { return runRoles(ctx, jobs, resources, tasks) })
+			if w.Tiered {
+				group.Go(func() error { return cache.run(ctx) })
+			}
+			return group.Wait()
+		},
 		Controller: jobs, Dispatch: tasks.Dispatch, Modules: modules,
 		Close: func() error { return errors.Join(cache.close(), engine.Close()) },
 	}, nil
