@@ -12,7 +12,10 @@ SEED        ?=
 WORKLOAD    ?= 0
 E2EFLAGS    ?=
 BENCHFLAGS  ?=
+PEERFLAGS   ?=
 RACETIMEOUT ?= 10m
+DURATION    ?= 1h
+SOAKFLAGS   ?=
 
 .DEFAULT_GOAL := help
 
@@ -53,6 +56,10 @@ race: ## the same tests under the race detector
 e2e: build ## exactly-once under kill -9 against a real Apache Kafka (fetched with Maven); E2EFLAGS='-kafka 3.9.1'
 	sh tools/e2e.sh $(E2EFLAGS)
 
+.PHONY: soak
+soak: ## the workload of e2e for DURATION=1h with kills, stops and deployments; nothing may grow; writes bench/soak.md
+	go run ./internal/e2e -soak $(DURATION) -rate 300 $(SOAKFLAGS)
+
 .PHONY: docs
 docs: build ## run every command of the README and of docs, and compare what it prints
 	go test -count=1 -tags docs -timeout 15m ./internal/repo/transcript
@@ -76,6 +83,10 @@ bench: build ## system scenarios: writes bench/results.json and docs/benchmarks.
 .PHONY: bench-large
 bench-large: build ## a gigabyte of state: writes bench/large.json and docs/benchmarks-large.md; takes minutes
 	go run ./internal/bench -weir bin/weir -large $(BENCHFLAGS)
+
+.PHONY: bench-peers
+bench-peers: build ## the same counter on Weir, Flink and Kafka Streams: bench/peers.json and docs/peers.md; PEERFLAGS='-only flink -records 2000000'
+	go run ./internal/bench/peers -weir bin/weir $(PEERFLAGS)
 
 .PHONY: release
 release: ## static binaries for linux and darwin, amd64 and arm64, with checksums, in dist

@@ -91,14 +91,36 @@ func (w *world) readInputs(ctx context.Context) ([]history.Input, error) {
 	}
 	var inputs []history.Input
 	for _, r := range topics[workload.Inputs] {
-		source, keyErr := workload.ParseKey(string(r.Key), 's')
-		in, err := workload.ParseInput(string(r.Value))
-		if err = errors.Join(keyErr, err); err != nil {
-			return nil, fmt.Errorf("input %q at %d[%d]: %w", r.Value, r.Partition, r.Offset, err)
+		in, err := parseInput(r)
+		if err != nil {
+			return nil, err
 		}
-		inputs = append(inputs, history.Input{Source: source, Input: in})
+		inputs = append(inputs, in)
 	}
 	return inputs, nil
+}
+
+func parseInput(r *kgo.Record) (history.Input, error) {
+	source, keyErr := workload.ParseKey(string(r.Key), 's')
+	in, err := workload.ParseInput(string(r.Value))
+	if err = errors.Join(keyErr, err); err != nil {
+		return history.Input{}, fmt.Errorf("input %q at %d[%d]: %w", r.Value, r.Partition, r.Offset, err)
+	}
+	return history.Input{Source: source, Input: in}, nil
+}
+
+// parseOutput reads a record of Effects or Acks.
+func parseOutput(r *kgo.Record) (history.Received, error) {
+	letter := byte('s')
+	if r.Topic == workload.Effects {
+		letter = 'c'
+	}
+	at, keyErr := workload.ParseKey(string(r.Key), letter)
+	out, err := workload.ParseOutput(string(r.Value))
+	if err = errors.Join(keyErr, err); err != nil {
+		return history.Received{}, fmt.Errorf("record %q of %s at %d[%d]: %w", r.Value, r.Topic, r.Partition, r.Offset, err)
+	}
+	return history.Received{At: at, Output: out}, nil
 }
 
 // readOutputs reads what the platform made of it.
@@ -107,15 +129,14 @@ func (w *world) readOutputs(ctx context.Context, h *history.History) error {
 	if err != nil {
 		return err
 	}
-	for topic, letter := range map[string]byte{workload.Effects: 'c', workload.Acks: 's'} {
+	for _, topic := range []string{workload.Effects, workload.Acks} {
 		received := make([]history.Received, 0, len(topics[topic]))
 		for _, r := range topics[topic] {
-			at, keyErr := workload.ParseKey(string(r.Key), letter)
-			out, err := workload.ParseOutput(string(r.Value))
-			if err = errors.Join(keyErr, err); err != nil {
-				return fmt.Errorf("record %q of %s at %d[%d]: %w", r.Value, topic, r.Partition, r.Offset, err)
+			out, err := parseOutput(r)
+			if err != nil {
+				return err
 			}
-			received = append(received, history.Received{At: at, Output: out})
+			received = append(received, out)
 		}
 		if topic == workload.Effects {
 			h.Effects = received

@@ -32,6 +32,8 @@ type options struct {
 	seed        uint64
 	weir        string
 	keep        bool
+	soak        time.Duration // 0 runs the proof
+	report      string
 }
 
 func parse() (*options, error) {
@@ -45,9 +47,14 @@ func parse() (*options, error) {
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of the inputs and faults")
 	flag.StringVar(&o.weir, "weir", "", "a weir built with -tags failpoint; empty builds one")
 	flag.BoolVar(&o.keep, "keep", false, "keep data and logs also when all is well")
+	flag.DurationVar(&o.soak, "soak", 0, "run a soak for so long in place of the proof: kills, stops, deployments, and a look at what grows")
+	flag.StringVar(&o.report, "report", "bench/soak.md", "where a soak writes its report")
 	flag.Parse()
 	if o.embedded {
 		o.brokerKills = 0
+	}
+	if o.soak != 0 && (o.soak < shortestSoak || o.embedded) {
+		return nil, fmt.Errorf("e2e: wrong usage: a soak takes at least %v, and Apache Kafka", shortestSoak)
 	}
 	if flag.NArg() > 0 || o.kills < 2*len(failpoints) || o.records < 1000 || o.rate < 1 || o.brokerKills < 0 {
 		return nil, fmt.Errorf("e2e: wrong usage: at least %d kills, so that each failpoint is hit, and 1000 records", 2*len(failpoints))
@@ -89,22 +96,38 @@ func prove(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
+	if o.soak > 0 {
+		return w.soakAndReport(ctx)
+	}
+	return w.proveOnce(ctx)
+}
+
+func (w *world) proveOnce(ctx context.Context) error {
 	r, err := w.run(ctx)
 	if err != nil {
 		return err
 	}
 	verdict := history.Check(&r.history)
-	for _, detail := range verdict.Details {
-		fmt.Println("e2e:", detail)
-	}
-	say("%s", verdict.String())
+	tell(&verdict)
 	say("failpoints hit %v, parallelism changed %d times, %d %% through while faults ran", r.hits, r.rescales, r.throughPercent)
-	fmt.Printf("e2e: worker kills %d, broker kills %d, records %d, lost %d, doubled %d, out of order %d\n",
-		r.workerKills, r.brokerKills, verdict.Records, verdict.Lost, verdict.Doubled, verdict.OutOfOrder)
+	fmt.Println("e2e: " + lastLine(&r.tally, &verdict))
 	if !verdict.Good() {
 		return errBad
 	}
-	return r.enough(o)
+	return r.enough(w.options)
+}
+
+// tell prints what was found and the totals.
+func tell(v *history.Verdict) {
+	for _, detail := range v.Details {
+		fmt.Println("e2e:", detail)
+	}
+	say("%s", v.String())
+}
+
+func lastLine(t *tally, v *history.Verdict) string {
+	return fmt.Sprintf("worker kills %d, broker kills %d, records %d, lost %d, doubled %d, out of order %d",
+		t.workerKills, t.brokerKills, v.Records, v.Lost, v.Doubled, v.OutOfOrder)
 }
 
 // say tells progress, with the time of day, on standard error.

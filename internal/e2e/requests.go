@@ -34,7 +34,9 @@ type client struct {
 	world  *world
 	id     uint16
 	random *rand.Rand
-	calls  []history.Call
+	pause  time.Duration            // between two requests
+	asks   func(history.Call) error // is told of a request before it is sent
+	heard  func(history.Call)       // is told of it with its answers
 }
 
 func (c *client) run(ctx context.Context, enough <-chan struct{}) error {
@@ -45,6 +47,9 @@ func (c *client) run(ctx context.Context, enough <-chan struct{}) error {
 		default:
 		}
 		call := history.Call{Client: c.id, Seq: seq}
+		if err := c.asks(call); err != nil {
+			return err
+		}
 		times := 1
 		if c.random.IntN(againOneIn) == 0 {
 			times = 2
@@ -56,8 +61,8 @@ func (c *client) run(ctx context.Context, enough <-chan struct{}) error {
 			}
 			call.Answers = append(call.Answers, answer)
 		}
-		c.calls = append(c.calls, call)
-		if err := pause(ctx, betweenRequests); err != nil {
+		c.heard(call)
+		if err := pause(ctx, c.pause); err != nil {
 			return err
 		}
 	}

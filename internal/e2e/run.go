@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -41,12 +42,8 @@ func (w *world) run(ctx context.Context) (*result, error) {
 	watcher, watching := errgroup.WithContext(watching)
 	watcher.Go(func() error { return w.watch(watching, &seen) })
 
-	askers, err := w.drive(ctx, inputs, faults, through, r)
-	if err != nil {
+	if err := w.drive(ctx, inputs, faults, through, r); err != nil {
 		return nil, err
-	}
-	for _, c := range askers {
-		r.history.Calls = append(r.history.Calls, c.calls...)
 	}
 	if err := w.settle(ctx, r, &seen); err != nil {
 		return nil, err
@@ -59,7 +56,7 @@ func (w *world) run(ctx context.Context) (*result, error) {
 }
 
 // drive runs feeder, clients and faults until the first and the last of them are done.
-func (w *world) drive(ctx context.Context, inputs []history.Input, faults []fault, through func() float64, r *result) ([]*client, error) {
+func (w *world) drive(ctx context.Context, inputs []history.Input, faults []fault, through func() float64, r *result) error {
 	enough := make(chan struct{})
 	var ceiling atomic.Uint64
 	ceiling.Store(math.Float64bits(ahead))
@@ -71,12 +68,18 @@ func (w *world) drive(ctx context.Context, inputs []history.Input, faults []faul
 		defer close(enough)
 		return w.strike(ctx, faults, through, &ceiling, &r.tally)
 	})
-	askers := make([]*client, clients)
-	for i := range askers {
-		askers[i] = &client{world: w, id: uint16(i), random: rand.New(rand.NewPCG(w.seed, uint64(100+i)))}
-		group.Go(func() error { return askers[i].run(ctx, enough) })
+	calls := make([][]history.Call, clients)
+	for i := range calls {
+		c := &client{
+			world: w, id: uint16(i), random: rand.New(rand.NewPCG(w.seed, uint64(100+i))), pause: betweenRequests,
+			asks:  func(history.Call) error { return nil },
+			heard: func(call history.Call) { calls[i] = append(calls[i], call) },
+		}
+		group.Go(func() error { return c.run(ctx, enough) })
 	}
-	return askers, group.Wait()
+	err := group.Wait()
+	r.history.Calls = slices.Concat(calls...)
+	return err
 }
 
 // settle waits until all that the inputs cause has come, and nothing comes any more; what does not come within stall is

@@ -33,7 +33,14 @@ type world struct {
 	brokers     string              // address of the broker
 	server      *binary.Server
 	parallelism int
+	version     int // which build of the guest is deployed
 }
+
+const (
+	// dataDir is the server's, and guestFile the module of the job.
+	dataDir   = "data"
+	guestFile = "e2e.wasm"
+)
 
 func openWorld(ctx context.Context, o *options, dir string) (w *world, err error) {
 	w = &world{options: o, dir: dir, parallelism: firstParallelism}
@@ -51,10 +58,15 @@ func openWorld(ctx context.Context, o *options, dir string) (w *world, err error
 	if err := w.startBroker(ctx); err != nil {
 		return w, err
 	}
+	if w.soak > 0 {
+		if err := w.createTopics(ctx); err != nil {
+			return w, err
+		}
+	}
 	if err := w.writeJob(); err != nil {
 		return w, err
 	}
-	config := binary.Config{Path: w.weir, Data: filepath.Join(dir, "data"), Kafka: w.brokers, Log: w.log}
+	config := binary.Config{Path: w.weir, Data: filepath.Join(dir, dataDir), Kafka: w.brokers, Log: w.log}
 	if w.embedded {
 		config.Dev = w.job()
 	}
@@ -83,8 +95,23 @@ func (w *world) build(ctx context.Context) error {
 			return err
 		}
 	}
-	guest := filepath.Join(w.job(), "e2e.wasm")
-	return goBuild(ctx, []string{"GOOS=wasip1", "GOARCH=wasm"}, "-buildmode=c-shared", "-o", guest, "./internal/e2e/guest")
+	if w.soak > 0 {
+		for version, flags := range []string{"-ldflags=", "-ldflags=-s -w"} {
+			if err := buildGuest(ctx, w.guest(version), flags); err != nil {
+				return err
+			}
+		}
+	}
+	return buildGuest(ctx, filepath.Join(w.job(), guestFile), "-ldflags=")
+}
+
+// guest is a build of the functions that does the same and is another module.
+func (w *world) guest(version int) string {
+	return filepath.Join(w.dir, fmt.Sprintf("guest-%d.wasm", version))
+}
+
+func buildGuest(ctx context.Context, into, flags string) error {
+	return goBuild(ctx, []string{"GOOS=wasip1", "GOARCH=wasm"}, "-buildmode=c-shared", flags, "-o", into, "./internal/e2e/guest")
 }
 
 func goBuild(ctx context.Context, env []string, args ...string) error {
@@ -144,11 +171,11 @@ func (w *world) writeJob() error {
 spec: {name: %s, parallelism: %d}
 ---
 kind: weir.v1/module
-spec: {file: e2e.wasm}
+spec: {file: %[10]s}
 ---
 kind: io.statefun.kafka.v1/ingress
 spec:
-  id: %s
+  id: %[3]s
   address: %[4]s
   topics: [{topic: %[3]s, targets: [%[5]s], create: %[6]d}]
 ---
@@ -157,7 +184,7 @@ spec: {id: %[7]s, address: %[4]s, create: %[9]d}
 ---
 kind: io.statefun.kafka.v1/egress
 spec: {id: %[8]s, address: %[4]s, create: %[9]d}
-`, workload.Job, w.parallelism, workload.Inputs, address, workload.Source, inputPartitions, workload.Effects, workload.Acks, outputPartitions)
+`, workload.Job, w.parallelism, workload.Inputs, address, workload.Source, inputPartitions, workload.Effects, workload.Acks, outputPartitions, guestFile)
 	if err := os.WriteFile(filepath.Join(w.job(), "module.yaml"), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the job: %w", err)
 	}

@@ -11,6 +11,9 @@ import (
 	"github.com/weir-run/weir/internal/kafkabroker"
 )
 
+// firstPort is far from the ports of other packages' brokers, which run at the same time.
+const firstPort = 23492
+
 func TestBrokerComesBackWithItsDataAfterKill(t *testing.T) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -23,7 +26,7 @@ func TestBrokerComesBackWithItsDataAfterKill(t *testing.T) {
 	for n, version := range []string{kafkabroker.Version, kafkabroker.Older} {
 		t.Run(version, func(t *testing.T) {
 			b, err := kafkabroker.Start(t.Context(), kafkabroker.Config{
-				Version: version, Dir: t.TempDir(), Port: 23092 + 10*n, Cache: filepath.Join(cache, "weir-kafka"), Username: "weir", Password: "secret", Authority: authority,
+				Version: version, Dir: t.TempDir(), Port: firstPort + 10*n, Cache: filepath.Join(cache, "weir-kafka"), Username: "weir", Password: "secret", Authority: authority,
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weir-run/weir/internal/e2e/growth"
+	"github.com/weir-run/weir/internal/e2e/history"
+	"github.com/weir-run/weir/internal/e2e/workload"
+)
+
+const (
+	// shortestSoak is room for every kind of blow once.
+	shortestSoak = 2 * time.Minute
+	// soakPause is the pause of a client: answers with an Idempotency-Key are kept for a day, so that requests of all the run
+	// are in the state, and must be few beside what is judged.
+	soakPause = time.Second
+	// soakStall is how long nothing may come through: the longest stop, and a recovery after it.
+	soakStall = longStop + stall
+	// segmentBytes and the retentions keep the broker's disk small: at 300 inputs a second a partition's outputs reach back
+	// half an hour, and its inputs longer. A reader that falls behind that is told, not led on.
+	segmentBytes         = "16777216"
+	inputRetentionBytes  = "67108864"
+	outputRetentionBytes = "134217728"
+)
+
+// soaked is what a soak brought.
+type soaked struct {
+	tally                   // of the goroutine that deals
+	blows   map[string]int  // likewise
+	samples []growth.Sample // of the goroutine that samples
+	verdict history.Verdict // of the end
+
+	life atomic.Int64 // of the server's process
+}
+
+// createTopics makes the topics with little retention, before the job would make them with the broker's own.
+func (w *world) createTopics(ctx context.Context) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(w.brokers))
+	if err != nil {
+		return fmt.Errorf("create topics: %w", err)
+	}
+	defer client.Close()
+	segment, inputs, outputs := segmentBytes, inputRetentionBytes, outputRetentionBytes
+	admin := kadm.NewClient(client)
+	in, err := admin.CreateTopics(ctx, inputPartitions, 1, map[string]*string{"segment.bytes": &segment, "retention.bytes": &inputs}, workload.Inputs)
+	if err = errors.Join(err, in.Error()); err != nil {
+		return fmt.Errorf("create topics: %w", err)
+	}
+	out, err := admin.CreateTopics(ctx, outputPartitions, 1, map[string]*string{"segment.bytes": &segment, "retention.bytes": &outputs}, workload.Effects, workload.Acks)
+	if err = errors.Join(err, out.Error()); err != nil {
+		return fmt.Errorf("create topics: %w", err)
+	}
+	return nil
+}
+
+// endure feeds, asks, strikes, samples and audits until the plan is done and the time is over, and then lets all come to rest.
+// What it has seen is there also when it fails.
+func (w *world) endure(ctx context.Context) (*soaked, error) {
+	s := &soaked{tally: tally{hits: map[string]int{}}, blows: map[string]int{}}
+	a, err := w.openAudit()
+	if err != nil {
+		return s, err
+	}
+	defer a.close()
+	begun, settled := time.Now(), make(chan struct{})
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.follow(running, settled) })
+	group.Go(func() error {
+		defer close(settled)
+		if err := w.burden(running, begun, a, s); err != nil {
+			return err
+		}
+		return w.calm(running, a)
+	})
+	group.Go(func() error { return w.sample(running, begun, a, s, settled) })
+	err = group.Wait()
+	s.verdict = a.verdict()
+	if err != nil {
+		return s, err
+	}
+	return s, w.conclude(ctx, a, s)
+}
+
+// burden runs feeder, clients and blows, until all blows are dealt and the time is over.
+func (w *world) burden(ctx context.Context, begun time.Time, a *audit, s *soaked) error {
+	enough := make(chan struct{})
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return w.feedUntil(ctx, rand.New(rand.NewPCG(w.seed, 1)), enough) })
+	for i := range clients {
+		c := &client{
+			world: w, id: uint16(i), random: rand.New(rand.NewPCG(w.seed, uint64(100+i))), pause: soakPause,
+			asks: a.asks, heard: a.heard,
+		}
+		group.Go(func() error { return c.run(ctx, enough) })
+	}
+	group.Go(func() error {
+		defer close(enough)
+		if err := w.dealAll(ctx, begun, s); err != nil {
+			return err
+		}
+		return pause(ctx, max(0, w.soak-time.Since(begun)))
+	})
+	return group.Wait()
+}
+
+// dealAll deals the blows at their times, or as soon as the one before is over.
+func (w *world) dealAll(ctx context.Context, begun time.Time, s *soaked) error {
+	blows := soakPlan(w.soak, rand.New(rand.NewPCG(w.seed, 2)))
+	for i := range blows {
+		b := &blows[i]
+		if err := pause(ctx, max(0, b.at-time.Since(begun))); err != nil {
+			return err
+		}
+		from := time.Now()
+		if err := w.deal(ctx, b, &s.tally); err != nil {
+			return fmt.Errorf("blow %d of %d, %s: %w", i+1, len(blows), b.kind, err)
+		}
+		s.blows[b.kind]++
+		if b.worker {
+			s.life.Add(1)
+		}
+		say("%v  blow %d of %d: %s, over after %v", time.Since(begun).Round(time.Second), i+1, len(blows), b.kind, time.Since(from).Round(time.Second))
+	}
+	return nil
+}
+
+// calm waits until all that was caused has come; what does not come within stall is left to the verdict.
+func (w *world) calm(ctx context.Context, a *audit) error {
+	last, since := int64(-1), time.Now()
+	for {
+		seen, open := a.progress()
+		if seen.outputs != last {
+			last, since = seen.outputs, time.Now()
+		}
+		if time.Since(since) > stall || open == 0 && time.Since(since) > quiet {
+			say("%d inputs and %d outputs came, %d are open", seen.inputs, seen.outputs, open)
+			return nil
+		}
+		if err := pause(ctx, lookAgain); err != nil {
+			return err
+		}
+	}
+}
+
+// conclude reads the state, stops the server, so that nothing is left to be published, and judges the end.
+func (w *world) conclude(ctx context.Context, a *audit, s *soaked) error {
+	ctx, cancel := context.WithTimeout(ctx, readLimit)
+	defer cancel()
+	var h history.History
+	if err := w.readState(ctx, &h); err != nil {
+		return fmt.Errorf("read state: %w", err)
+	}
+	if err := w.server.Stop(); err != nil {
+		return err
+	}
+	if err := a.finish(ctx); err != nil {
+		return err
+	}
+	s.verdict = a.stream.Finish(h.Sources, h.Counters)
+	if !s.verdict.Good() {
+		return errBad
+	}
+	return nil
+}
