@@ -40,7 +40,7 @@ var ErrFull = errors.New("state is full")
 // by the goroutine that writes the snapshot. Any error ends the attempt.
 type Backend interface {
 	// Load applies one block to a key group: the base first, then deltas in the order of their epochs. It may be called
-	// for several groups at once from several goroutines, before any Read or Write.
+	// for several groups at once from several goroutines, before any Read or Write. It keeps nothing of the block.
 	Load(group functions.KeyGroup, block []byte) error
 	// Read fills Value, Present and Expires of every entry. An entry expired at now (unix ms) is absent.
 	Read(now int64, entries []Entry) error

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 
 	"github.com/weir-run/weir/functions"
 )
@@ -129,8 +130,11 @@ func parseFooter(footer []byte, count uint32, end int64) ([]Section, error) {
 func (s *Snapshot) Sections() []Section { return s.sections }
 
 // Read returns a section's bytes, which are the caller's: ErrDamaged when their checksum is wrong.
-func (s *Snapshot) Read(section Section) ([]byte, error) {
-	b := make([]byte, section.Length)
+func (s *Snapshot) Read(section Section) ([]byte, error) { return s.readInto(nil, section) }
+
+// readInto is Read into memory that it may use, and replaces when there is too little.
+func (s *Snapshot) readInto(memory []byte, section Section) ([]byte, error) {
+	b := slices.Grow(memory[:0], int(section.Length))[:section.Length]
 	if err := readAt(s.file, b, section.offset); err != nil {
 		return nil, fmt.Errorf("snapshot %s: %s: %w", s.name, &section, err)
 	}
