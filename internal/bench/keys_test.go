@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -58,6 +59,25 @@ func TestSequenceGivesEveryKeyOnceWithItsDigits(t *testing.T) {
 		key := next()
 		if n, err := number(key); err != nil || n != i || len(key) != 1+smallKeyDigits {
 			t.Fatalf("key %d is %q: number %d, error %v", i, key, n, err)
+		}
+	}
+}
+
+func TestSameCountsFindsWhatIsLostOrDoubled(t *testing.T) {
+	const keys = 4
+	for _, c := range []struct {
+		got  []uint64
+		want string
+	}{
+		{[]uint64{3, 3, 2, 2}, ""},
+		{[]uint64{3, 3, 1, 2}, "key k00000002 was sent 2 times and counted 1 times"},
+		{[]uint64{4, 3, 2, 2}, "key k00000000 was sent 3 times and counted 4 times"},
+	} {
+		at := -1
+		turns := func() []byte { at++; return name(uint64(at % keys)) }
+		err := sameCounts(turns, 10, c.got)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%v: got %v, want %q", c.got, err, c.want)
 		}
 	}
 }
