@@ -44,6 +44,7 @@ func broker(t *testing.T, version string, port int) *kafkabroker.Broker {
 func TestContractsHoldOnApacheKafka(t *testing.T) {
 	for _, g := range generations {
 		t.Run(g.version, func(t *testing.T) {
+			t.Parallel() // each waits for its own broker most of the time
 			b := broker(t, g.version, g.port)
 			k := newKafka(t, b.Address())
 			t.Run("PartitionsAdded", func(t *testing.T) { partitionsAdded(t, k) })

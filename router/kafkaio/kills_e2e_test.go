@@ -27,6 +27,7 @@ const (
 func TestOutboxesAreReadOnceThroughBrokerKills(t *testing.T) {
 	for _, g := range generations {
 		t.Run(g.version, func(t *testing.T) {
+			t.Parallel() // each waits for its own broker most of the time
 			b := broker(t, g.version, g.port)
 			k := newKafka(t, b.Address())
 			k.Create(t, "through", 3)

@@ -18,6 +18,7 @@ const openSends = 500
 func TestSendsSurviveBrokerKills(t *testing.T) {
 	for _, g := range generations {
 		t.Run(g.version, func(t *testing.T) {
+			t.Parallel() // each waits for its own broker most of the time
 			b := broker(t, g.version, g.port)
 			k := newKafka(t, b.Address())
 			k.Create(t, "sent", 4)
