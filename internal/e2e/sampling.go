@@ -57,7 +57,7 @@ func (w *world) sample(ctx context.Context, begun time.Time, a *audit, s *soaked
 			return err
 		}
 		s.samples = append(s.samples, growth.Sample{
-			At: time.Since(begun), Life: int(life),
+			At: time.Since(begun), Life: 1 + int(life),
 			Memory: metrics["process_memory_usage_bytes"], Goroutines: metrics["go_goroutine_count"], Files: metrics["process_unix_file_descriptor_count"],
 			Disk: disk, Inputs: seen.inputs, Outputs: seen.outputs, Open: open,
 		})

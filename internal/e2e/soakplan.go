@@ -123,6 +123,9 @@ func (w *world) deal(ctx context.Context, b *blow, t *tally) error {
 		})
 	case otherWidth:
 		t.rescales++
+		if b.width == w.parallelism {
+			b.width = b.width%inputPartitions + 1
+		}
 		return w.rescale(ctx, b.width)
 	case otherVersion:
 		return w.upgrade(ctx)

@@ -48,7 +48,7 @@ var figures = []figure{
 	{"goroutines", 1, false, 100, func(s *Sample) int64 { return s.Goroutines }},
 	// Listeners, connections to one broker, calls, and the files of an epoch.
 	{"open files", 1, false, 64, func(s *Sample) int64 { return s.Files }},
-	// Two versions of a module, and deltas between two folds.
+	// Two versions of a module, as they came and compiled, and deltas between two folds.
 	{"disk, MB", 1 << 20, true, 32 << 20, func(s *Sample) int64 { return s.Disk }},
 }
 
