@@ -24,16 +24,19 @@ const (
 	tailBytes = 2000
 )
 
-// flinkOptions open what Flink's serializers and its memory look into, as its own scripts do.
+// flinkOptions open what the serializers and the memory of Flink, and of StateFun on it, look into, as their own scripts do.
 var flinkOptions = []string{
 	"-XX:MaxDirectMemorySize=1g",
 	"--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-opens=java.base/java.util=ALL-UNNAMED",
 	"--add-opens=java.base/java.nio=ALL-UNNAMED", "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
-	"--add-opens=java.base/java.util.concurrent=ALL-UNNAMED",
+	"--add-opens=java.base/java.util.concurrent=ALL-UNNAMED", "--add-opens=java.base/java.util.concurrent.atomic=ALL-UNNAMED",
+	"--add-opens=java.base/java.net=ALL-UNNAMED", "--add-opens=java.base/java.io=ALL-UNNAMED",
+	"--add-opens=java.base/java.lang.reflect=ALL-UNNAMED", "--add-opens=java.base/java.text=ALL-UNNAMED",
+	"--add-opens=java.base/java.time=ALL-UNNAMED", "--add-exports=java.base/sun.net.util=ALL-UNNAMED",
 }
 
 // javaSystem is a peer in one JVM: the class KeyedCounter in bench/peers/<name>, with the libraries that pom.xml beside it
-// names. Maven brings those once; they are kept for each text of pom.xml.
+// names. Maven brings those once; they are kept for each text of pom.xml. That folder is on the class path, for META-INF.
 type javaSystem struct {
 	name    string
 	library string // the jar whose version is the system's
@@ -95,7 +98,7 @@ func (j *javaSystem) version() (string, error) {
 func (j *javaSystem) start(_ context.Context, a assignment) (process, error) {
 	args := append([]string{"-Xms" + heap, "-Xmx" + heap, "-XX:+UseG1GC"}, j.options...)
 	args = append(args, "-Dlog4j2.configurationFile="+filepath.Join(sources, "log4j2.properties"),
-		"-cp", j.classes+string(os.PathListSeparator)+filepath.Join(j.jars, "*"), "KeyedCounter",
+		"-cp", strings.Join([]string{j.classes, filepath.Join(sources, j.name), filepath.Join(j.jars, "*")}, string(os.PathListSeparator)), "KeyedCounter",
 		"brokers="+a.brokers, "in="+a.in, "out="+a.out, "id="+a.id, "dir="+filepath.Join(a.dir, "state"),
 		"delivery="+a.Delivery, "interval="+a.Interval, "tasks="+strconv.Itoa(a.tasks))
 	return launch(exec.Command("java", args...), filepath.Join(a.dir, "log"))

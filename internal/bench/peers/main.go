@@ -42,6 +42,7 @@ type contest struct {
 	unfit    map[string]error // why a system could not be prepared
 	brokerIs string           // its version, as far as it is known
 	rows     []row
+	written  map[string]bool // topics that hold the records of throughput runs
 }
 
 func main() {
@@ -52,7 +53,7 @@ func main() {
 }
 
 func run() error {
-	c := &contest{log: slog.New(slog.NewTextHandler(os.Stderr, nil)), versions: map[string]string{}, unfit: map[string]error{}}
+	c := &contest{log: slog.New(slog.NewTextHandler(os.Stderr, nil)), versions: map[string]string{}, unfit: map[string]error{}, written: map[string]bool{}}
 	var only, delivery, kafka, work, weir string
 	flag.StringVar(&weir, "weir", "bin/weir", "the binary to measure")
 	flag.StringVar(&only, "only", "", "systems beside weir, comma separated; empty runs all and writes the documents")
@@ -143,6 +144,7 @@ func (c *contest) prepare(ctx context.Context, work, weir string, chosen []entry
 	c.systems = map[string]system{
 		weirName:   &weirSystem{binary: weir, dir: c.dir},
 		"flink":    &javaSystem{name: "flink", library: "flink-streaming-java", cache: cache, dir: c.dir, options: flinkOptions},
+		"statefun": &javaSystem{name: "statefun", library: "statefun-flink-harness", cache: cache, dir: c.dir, options: flinkOptions},
 		"kstreams": &javaSystem{name: "kstreams", library: "kafka-streams", cache: cache, dir: c.dir},
 	}
 	for _, e := range chosen {

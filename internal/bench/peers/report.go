@@ -80,9 +80,9 @@ func (r report) figures() string {
 	fmt.Fprintf(&d, "- date: %s\n- machine: %s\n- versions: %s\n", r.Date, r.Machine, r.Versions)
 	fmt.Fprintf(&d, "- load: %d keys, values of %d bytes, %d partitions; %d tasks of each system\n", r.Keys, valueBytes, partitions, r.Tasks)
 	if r.Records > 0 {
-		fmt.Fprintf(&d, "\nThroughput, second of two passes of %d records. *x* is Weir's figure with the same guarantee over the row's.\n\n", r.Records)
-		d.WriteString("| system | delivery | interval | records per CPU-second | x | records/s | x | cores | others | stolen | MB | checked | lost, doubled |\n" +
-			"|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|\n")
+		fmt.Fprintf(&d, "\nThroughput, second of two passes of %d records (of %d where a system is slow). *x* is Weir's figure with the same guarantee over the row's.\n\n", r.Records, max(1, r.Records/slowPart))
+		d.WriteString("| system | delivery | interval | records per CPU-second | x | records/s | x | cores | others | stolen | MB | commits | checked | lost, doubled |\n" +
+			"|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|\n")
 		for _, row := range r.Rows {
 			d.WriteString(row.throughputLine(r.weir(row.Delivery)))
 		}
@@ -97,7 +97,7 @@ func (r report) figures() string {
 	}
 	for _, row := range r.Rows {
 		if row.Failed != "" {
-			fmt.Fprintf(&d, "\n%s has no figure: %s\n", row.name(), oneLine(row.Failed))
+			fmt.Fprintf(&d, "\n%s: %s\n", row.title(), oneLine(row.Failed))
 		}
 	}
 	return d.String()
@@ -115,14 +115,14 @@ func (r report) weir(delivery string) row {
 
 func (r row) throughputLine(weir row) string {
 	if r.Throughput == nil {
-		return fmt.Sprintf("| %s | failed | | | | | | | | |\n", r.name())
+		return fmt.Sprintf("| %s | failed | | | | | | | | | | |\n", r.name())
 	}
 	t, cpu, wall := r.Throughput, "", ""
 	if w := weir.Throughput; w != nil {
 		cpu, wall = ratio(w.PerCPUSecond, t.PerCPUSecond), ratio(w.PerSecond, t.PerSecond)
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %d | 0, 0 |\n", r.name(), figure(t.PerCPUSecond), cpu, figure(t.PerSecond), wall,
-		figure(t.Cores), figure(t.OtherCores), figure(t.StolenCores), figure(t.ResidentMB), t.Checked)
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %d | %d | 0, 0 |\n", r.name(), figure(t.PerCPUSecond), cpu, figure(t.PerSecond), wall,
+		figure(t.Cores), figure(t.OtherCores), figure(t.StolenCores), figure(t.ResidentMB), t.Commits, t.Checked)
 }
 
 func (r row) latencyLine(weir row) string {
@@ -149,12 +149,15 @@ func (r row) name() string {
 	return strings.TrimSpace(r.System+" "+r.Version) + " | " + r.Delivery + " | " + interval
 }
 
+// title is the same in a sentence.
+func (r row) title() string { return strings.ReplaceAll(r.name(), " | ", ", ") }
+
 // line tells a run as soon as it is over.
 func (r row) line() string {
-	text := strings.ReplaceAll(r.name(), " | ", ", ")
+	text := r.title()
 	if t := r.Throughput; t != nil {
-		text += fmt.Sprintf(": %s records per CPU-second, %s records/s, %s cores, %s MB, %d checked, lost 0, doubled 0",
-			figure(t.PerCPUSecond), figure(t.PerSecond), figure(t.Cores), figure(t.ResidentMB), t.Checked)
+		text += fmt.Sprintf(": %s records per CPU-second, %s records/s, %s cores, %s MB, %d commits seen, %d checked, lost 0, doubled 0",
+			figure(t.PerCPUSecond), figure(t.PerSecond), figure(t.Cores), figure(t.ResidentMB), t.Commits, t.Checked)
 	}
 	if l := r.Latency; l != nil {
 		text += fmt.Sprintf(": p50 %s ms, p99 %s ms, p99.9 %s ms, %s cores, %d checked, lost 0, doubled 0",

@@ -22,25 +22,14 @@ type row struct {
 	Failed     string      `json:"failed,omitempty"`
 }
 
-// filled is the input of all throughput runs.
-const filled = "peers-filled"
-
 // all runs the chosen entries in turn, each on a quiet machine. One that fails does not keep the others from running.
 func (c *contest) all(ctx context.Context, chosen []entry) error {
-	if c.records > 0 {
-		if err := c.kafka.create(ctx, filled); err != nil {
-			return err
-		}
-		if err := c.kafka.fill(ctx, filled, 2*c.records, c.keys); err != nil {
-			return err
-		}
-	}
 	var failed error
 	for i, e := range chosen {
 		r := row{entry: e, Version: c.versions[e.System]}
 		err := c.unfit[e.System]
 		if err == nil && c.records > 0 {
-			r.Throughput, err = c.throughput(ctx, c.assign(e, fmt.Sprintf("peers-%d-drain", i), filled))
+			r.Throughput, err = c.drain(ctx, e, fmt.Sprintf("peers-%d-drain", i))
 		}
 		if err == nil && c.seconds > 0 && e.Timed {
 			id := fmt.Sprintf("peers-%d-timed", i)
@@ -95,31 +84,60 @@ const (
 
 // throughput is the work of one system in the measured part.
 type throughput struct {
+	Pass         int64   `json:"pass"`                // records of each of the two passes
 	PerCPUSecond float64 `json:"recordsPerCPUSecond"` // CPU of the system's own process
 	PerSecond    float64 `json:"recordsPerSecond"`
 	Cores        float64 `json:"cores"`       // that the system used
 	OtherCores   float64 `json:"otherCores"`  // that everything else used: the broker, and whatever else ran
 	StolenCores  float64 `json:"stolenCores"` // that the machine did not get
 	ResidentMB   float64 `json:"residentMB"`
+	Commits      int     `json:"commits"` // looks at the output that found more, in the measured part: few make a coarse figure
 	Checked      int64   `json:"checked"` // records of the output, lost 0 and doubled 0
 }
 
-// throughput drains the filled topic. Its first half warms the system up and is not measured.
-func (c *contest) throughput(ctx context.Context, a assignment) (*throughput, error) {
+// pass is how many records one of the two passes of an entry has.
+func (c *contest) pass(e entry) int64 {
+	if e.Slow {
+		return max(1, c.records/slowPart)
+	}
+	return c.records
+}
+
+// filled is the topic with two passes of n records, written when it is asked for first. All entries with that pass read it.
+func (c *contest) filled(ctx context.Context, n int64) (string, error) {
+	topic := fmt.Sprintf("peers-filled-%d", 2*n)
+	if c.written[topic] {
+		return topic, nil
+	}
+	if err := c.kafka.create(ctx, topic); err != nil {
+		return "", err
+	}
+	c.written[topic] = true
+	return topic, c.kafka.fill(ctx, topic, 2*n, c.keys)
+}
+
+// drain reads a full topic to its end. The first of its two passes warms the system up and is not measured.
+func (c *contest) drain(ctx context.Context, e entry, id string) (*throughput, error) {
+	n := c.pass(e)
+	in, err := c.filled(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	a := c.assign(e, id, in)
 	var found *throughput
-	err := c.at(ctx, a, func(p process) error {
-		readings, err := c.watch(ctx, a.out, p)
+	err = c.at(ctx, a, func(p process) error {
+		readings, err := c.watch(ctx, a.out, 2*n, p)
 		if err != nil {
 			return err
 		}
-		found = steady(readings, c.records)
+		found = steady(readings, n)
 		sums := tally.New(c.keys)
 		none := func() error { return nil } // all records are there already
-		if err := c.kafka.receive(ctx, a.out, 2*c.records, none, func(r *kgo.Record) { sums.Add(r.Key, r.Value) }); err != nil {
+		if err := c.kafka.receive(ctx, a.out, 2*n, none, func(r *kgo.Record) { sums.Add(r.Key, r.Value) }); err != nil {
 			return err
 		}
 		found.Checked = sums.Records()
-		return sums.Verdict(2 * c.records)
+		return sums.Verdict(2 * n)
 	})
 	if err != nil {
 		return nil, err
@@ -127,11 +145,11 @@ func (c *contest) throughput(ctx context.Context, a assignment) (*throughput, er
 	return found, nil
 }
 
-// watch reads the meters until all records are out.
-func (c *contest) watch(ctx context.Context, out string, p process) ([]reading, error) {
+// watch reads the meters until so many records are out.
+func (c *contest) watch(ctx context.Context, out string, records int64, p process) ([]reading, error) {
 	var readings []reading
 	done, moved := int64(0), time.Now()
-	for done < 2*c.records {
+	for done < records {
 		if err := errors.Join(pause(ctx, look), p.ended()); err != nil {
 			return nil, err
 		}
@@ -148,7 +166,7 @@ func (c *contest) watch(ctx context.Context, out string, p process) ([]reading, 
 		if now > done {
 			done, moved = now, r.at
 		} else if time.Since(moved) > stall {
-			return nil, fmt.Errorf("output stands still at %d of %d records", done, 2*c.records)
+			return nil, fmt.Errorf("output stands still at %d of %d records", done, records)
 		}
 	}
 	return readings, nil
@@ -157,14 +175,22 @@ func (c *contest) watch(ctx context.Context, out string, p process) ([]reading, 
 // steady is what happened between steadyFrom and steadyTo of the second of two passes of n records.
 func steady(readings []reading, n int64) *throughput {
 	from, to := reached(readings, float64(n)*(1+steadyFrom)), reached(readings, float64(n)*(1+steadyTo))
+	commits, before := 0, from.done
+	for _, r := range readings {
+		if r.done > before && r.done <= to.done {
+			commits, before = commits+1, r.done
+		}
+	}
 	records, cpu, seconds := float64(to.done-from.done), to.cpu-from.cpu, to.at.Sub(from.at).Seconds()
 	return &throughput{
+		Pass:         n,
 		PerCPUSecond: records / cpu,
 		PerSecond:    records / seconds,
 		Cores:        cpu / seconds,
 		OtherCores:   (to.busy - from.busy - cpu) / seconds,
 		StolenCores:  (to.stolen - from.stolen) / seconds,
 		ResidentMB:   to.resident / 1e6,
+		Commits:      commits,
 	}
 }
 
