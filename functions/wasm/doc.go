@@ -7,9 +7,12 @@
 //	server: module -> decode, limits -> child -> disk cache -> instances
 //	child:  decode, limits -> rewrite -> wazero validates and compiles -> first run -> image
 //
+// Where Config.Drafts allows it, for weir dev, a module can run before it is compiled: a Draft takes the same way through
+// the same child with wazero's interpreter, and is never in the disk cache.
+//
 // The invariant: no guest runs that was not metered, so every call ends within its fuel, its call depth and its memory,
 // and reaches a host call (a safepoint of the Go runtime) at least every sliceFuel units. Two calls with the same bytes,
-// time and seed on fresh instances spend the same fuel and return the same bytes.
+// time and seed on fresh instances spend the same fuel and return the same bytes, interpreted or compiled.
 //
 // An Engine owns its cache directory. A Module owns its compiled code and its image; an Instance owns its guest memory.
 // An Instance belongs to one goroutine at a time; Engine and Module may be shared.
