@@ -16,7 +16,8 @@ import (
 const (
 	// latencyRate is what the goals are stated for, in records per second.
 	latencyRate = 10_000
-	// warmUp is load ahead of what counts: a broker's JVM compiles while it warms up, on the same cores.
+	// warmUp is load ahead of what counts: a broker's JVM compiles while it warms up, on the same cores. Half a minute on,
+	// its compiler still takes half of one; after a minute, a tenth.
 	warmUp = 60 * time.Second
 	// grace is how long missing records are waited for after the last was sent.
 	grace = 60 * time.Second

@@ -81,9 +81,9 @@ func (b *bench) document(kafkaVersion string) string {
 	var d strings.Builder
 	d.WriteString("# Benchmarks\n\nWritten by `make bench`; do not edit. Every run's output is checked record by record: a run that loses or doubles one has no figure.\n" +
 		"Broker and load run on the same machine as weir. A CPU-second counts user and system time of the weir process alone.\n\n")
-	fmt.Fprintf(&d, "- date: %s\n- machine: %d x %s, %s/%s\n- versions: weir %s, %s, Apache Kafka %s\n- load: %d records of %d bytes, %d keys; latency %d s behind a warm-up of %v\n\n",
+	fmt.Fprintf(&d, "- date: %s\n- machine: %d x %s, %s/%s\n- versions: weir %s, %s, Apache Kafka %s\n- load: %d records of %d bytes, %d keys; latency %d s behind a warm-up of %v, the generator lingers %v\n\n",
 		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor(), runtime.GOOS, runtime.GOARCH,
-		commit(), runtime.Version(), kafkaVersion, b.records, valueBytes, b.keys, b.seconds, warmUp)
+		commit(), runtime.Version(), kafkaVersion, b.records, valueBytes, b.keys, b.seconds, warmUp, linger)
 	d.WriteString("| metric | value | unit | target | |\n|---|---:|---|---|---|\n")
 	for _, r := range b.results {
 		fmt.Fprintf(&d, "| %s | %s | %s | %s | %s |\n", r.Metric, r.figure(), r.Unit, r.Target, r.verdict())
