@@ -89,6 +89,7 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
+	whole := only == ""
 	if b.large {
 		b.held, only = stateGoalKeys, cmp.Or(only, "state,memory")
 	}
@@ -114,7 +115,7 @@ func run() error {
 	if err := b.all(ctx, chosen); err != nil {
 		return err
 	}
-	if only != "" && !b.large {
+	if !whole {
 		return nil
 	}
 	return b.write(version)
