@@ -14,7 +14,7 @@ import (
 )
 
 func TestASoakDealsEveryBlowAndLeavesTheServerAliveInTheSecondHalf(t *testing.T) {
-	for _, d := range []time.Duration{shortestSoak, 10 * time.Minute, time.Hour} {
+	for _, d := range []time.Duration{shortestSoak, 5 * time.Minute, 10 * time.Minute, time.Hour} {
 		for seed := range uint64(50) {
 			s := &soaked{blows: map[string]int{}}
 			last, longest := time.Duration(0), time.Duration(0)
