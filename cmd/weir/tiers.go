@@ -146,6 +146,7 @@ func (c *moduleCache) compile(ctx context.Context, l *loadedModule) error {
 		return module.Close() // others were quicker
 	}
 	l.compiled.Store(module)
+	code.module.Supersede()
 	c.log.Info("module runs compiled", "module", l.key.digest)
 	return c.settle(l)
 }
@@ -215,7 +216,7 @@ func (i *tieredInvoker) Call(in []byte, now int64, seed uint64) ([]byte, error) 
 	if !i.interpreted || !errors.Is(err, wasm.ErrInterpreter) {
 		return out, err
 	}
-	// The interpreter cannot tell how this call ends. It had no effects, so it begins again on compiled code.
+	// The interpreter cannot tell how this call ends, or need not. It had no effects, so it begins again on compiled code.
 	if refused := i.cache.compile(context.Background(), i.loaded); refused != nil {
 		return nil, fmt.Errorf("%w\nand there is no compiled code: %w", err, refused)
 	}

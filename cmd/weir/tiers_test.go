@@ -143,6 +143,9 @@ func TestAnInterpretedInstanceIsReplacedBetweenTwoBatches(t *testing.T) {
 	if strings.Join(got, "\n") != strings.Join(want, "\n") || first.(*tieredInvoker).interpreted {
 		t.Errorf("compiled code answered\n%q, interpreted code\n%q", got, want)
 	}
+	if _, err := other.(*tieredInvoker).instance.Call([]byte("l")); !errors.Is(err, wasm.ErrInterpreter) || !strings.Contains(err.Error(), "is there") {
+		t.Errorf("a long call was left to the interpreter: %v", err)
+	}
 	other.Close() // without a batch
 	if m.loaded.interpreted.module != nil || !c.sweep() || c.sweep() {
 		t.Error("interpreted code is kept, and nothing runs on it")

@@ -218,8 +218,9 @@ func (e *Engine) child(ctx context.Context, dir string, options []string) *exec.
 	return cmd
 }
 
-// patientNice is the nice value of a compiler that nobody waits for: beside others it gets a tenth of a core.
-const patientNice = 10
+// patientNice is the nice value of a compiler that nobody waits for: beside another process it gets a quarter of a core, which
+// is behind what a person waits for, and still in time when the machine is busy for long.
+const patientNice = 5
 
 // runChild runs a child to its end. With drafts nobody waits for a compiler, and what a person waits for goes first.
 func (e *Engine) runChild(cmd *exec.Cmd, compiles bool) error {

@@ -155,6 +155,18 @@ func TestACallThatIsTooDeepForTheInterpreterSaysSo(t *testing.T) {
 	}
 }
 
+func TestALongCallEndsWhenThereIsCompiledCode(t *testing.T) {
+	m := interpret(t, drafting(t), guest(t, "hostile"), wasm.Limits{Fuel: hostileFuel})
+	long, short := instance(t, m, nil), instance(t, m, nil)
+	m.Supersede()
+	if _, err := long.Call([]byte("l")); !errors.Is(err, wasm.ErrInterpreter) || !strings.Contains(err.Error(), "compiled code is there") {
+		t.Errorf("got %v", err)
+	}
+	if got := call(t, short, "ehello"); got != "ehello" {
+		t.Errorf("a short call answered %q", got)
+	}
+}
+
 func TestNoDraftIsInTheCache(t *testing.T) {
 	cfg := draftConfig()
 	cfg.CacheDir = t.TempDir()

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -24,8 +25,8 @@ var (
 	ErrTrap   = errors.New("guest trapped")                  // any other trap: a panic, a division by zero, an exit
 	ErrResult = errors.New("guest returned no valid result") // an error code, or a length outside of its buffer
 	ErrDead   = errors.New("instance is dead")               // Call after one of the errors above
-	// ErrInterpreter ends a call of interpreted code that went deeper, or took longer by the wall clock, than the interpreter
-	// can tell: compiled code may well survive it, or end with ErrDepth or ErrFuel.
+	// ErrInterpreter ends a call of interpreted code that goes deeper or takes longer than the interpreter can tell, or than it
+	// need: compiled code may well survive it, or end with ErrDepth or ErrFuel.
 	ErrInterpreter = errors.New("interpreter's limit reached")
 )
 
@@ -109,6 +110,8 @@ type Instance struct {
 	in, out  buffer
 	stack    [1]uint64
 	dead     error
+
+	superseded *atomic.Bool // of interpreted code; nil otherwise
 }
 
 // buffer is one of the guest's two buffers.
@@ -321,6 +324,10 @@ func (i *Instance) yield([]uint64) {
 	if i.rest < 0 {
 		i.fuel.Set(0)
 		panic(ErrFuel)
+	}
+	if i.superseded != nil && i.superseded.Load() {
+		i.fuel.Set(0)
+		panic(fmt.Errorf("%w: compiled code is there", ErrInterpreter))
 	}
 	if time.Now().After(i.deadline) {
 		i.fuel.Set(0)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -94,6 +95,8 @@ type Module struct {
 	image   *image // nil when the module initialises itself
 	limits  Limits
 	ledger  ledger
+	// superseded tells instances of interpreted code, on other goroutines, that there is compiled code.
+	superseded atomic.Bool
 }
 
 // Load makes a module ready from the cache, or prepares it again from the bytes that module returns. Loading a
@@ -162,6 +165,10 @@ func (m *Module) Close() error {
 // Functions are the function types of the module, in the order of their indices in the ABI.
 func (m *Module) Functions() []functions.FunctionSpec { return m.Description.Functions }
 
+// Supersede ends calls of interpreted code that are still running, and all later ones, with ErrInterpreter: there is compiled
+// code to run them again. A short call may yet come to its end.
+func (m *Module) Supersede() { m.superseded.Store(true) }
+
 // NewInstance makes an instance, ready for its first Call. log takes what the guest writes, one line at a time; text holds
 // only until it returns, and level is one of log/slog's. The error is ErrMemory when the module's instances have all the
 // memory they may have.
@@ -173,6 +180,9 @@ func (m *Module) NewInstance(ctx context.Context, log func(level int, text []byt
 	i, err := launch(ctx, m.runtime, m.code, linear, m.limits, log)
 	if err != nil {
 		return nil, err
+	}
+	if m.limits.draft {
+		i.superseded = &m.superseded
 	}
 	start := i.boot
 	if m.Standard {
