@@ -80,19 +80,19 @@ func (r report) figures() string {
 	fmt.Fprintf(&d, "- date: %s\n- machine: %s\n- versions: %s\n", r.Date, r.Machine, r.Versions)
 	fmt.Fprintf(&d, "- load: %d keys, values of %d bytes, %d partitions; %d tasks of each system\n", r.Keys, valueBytes, partitions, r.Tasks)
 	if r.Records > 0 {
-		fmt.Fprintf(&d, "\nThroughput, second of two passes of %d records (of %d where a system is slow). *x* is Weir's figure with the same guarantee over the row's.\n\n", r.Records, max(1, r.Records/slowPart))
+		fmt.Fprintf(&d, "\nThroughput, second of two passes of %d records (of %d where a system is slow). *x* is the mean of Weir's with the same guarantee over the row's.\n\n", r.Records, max(1, r.Records/slowPart))
 		d.WriteString("| system | delivery | interval | records per CPU-second | x | records/s | x | cores | others | stolen | MB | commits | checked | lost, doubled |\n" +
 			"|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|\n")
 		for _, row := range r.Rows {
-			d.WriteString(row.throughputLine(r.weir(row.Delivery)))
+			d.WriteString(row.throughputLine(r.baseline(row.Delivery)))
 		}
 	}
 	if r.Seconds > 0 {
-		fmt.Fprintf(&d, "\nLatency at %d records/s, second of two passes of %d s, in ms. *x* is the row's figure over Weir's.\n\n", rate, r.Seconds)
+		fmt.Fprintf(&d, "\nLatency at %d records/s, second of two passes of %d s, in ms. *x* is the row's over the mean of Weir's.\n\n", rate, r.Seconds)
 		d.WriteString("| system | delivery | interval | p50 | x | p99 | x | p99.9 | max | cores | others | checked | lost, doubled |\n" +
 			"|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|\n")
 		for _, row := range r.Rows {
-			d.WriteString(row.latencyLine(r.weir(row.Delivery)))
+			d.WriteString(row.latencyLine(r.baseline(row.Delivery)))
 		}
 	}
 	for _, row := range r.Rows {
@@ -103,40 +103,47 @@ func (r report) figures() string {
 	return d.String()
 }
 
-// weir is Weir's own row of that guarantee in the same run; an empty one where there is none.
-func (r report) weir(delivery string) row {
+// baseline is what Weir's rows of one guarantee in the same run have in the mean; zero where they have nothing.
+type baseline struct{ perCPU, perSecond, p50, p99 float64 }
+
+func (r report) baseline(delivery string) baseline {
+	var b baseline
+	drained, timed := 0.0, 0.0
 	for _, row := range r.Rows {
-		if row.System == weirName && row.Delivery == delivery {
-			return row
+		if row.System != weirName || row.Delivery != delivery {
+			continue
+		}
+		if t := row.Throughput; t != nil {
+			b.perCPU, b.perSecond, drained = b.perCPU+t.PerCPUSecond, b.perSecond+t.PerSecond, drained+1
+		}
+		if l := row.Latency; l != nil {
+			b.p50, b.p99, timed = b.p50+l.P50, b.p99+l.P99, timed+1
 		}
 	}
-	return row{}
+	drained, timed = max(1, drained), max(1, timed)
+	return baseline{b.perCPU / drained, b.perSecond / drained, b.p50 / timed, b.p99 / timed}
 }
 
-func (r row) throughputLine(weir row) string {
-	if r.Throughput == nil {
+func (r row) throughputLine(weir baseline) string {
+	t := r.Throughput
+	if t == nil {
 		return fmt.Sprintf("| %s | failed | | | | | | | | | | |\n", r.name())
 	}
-	t, cpu, wall := r.Throughput, "", ""
-	if w := weir.Throughput; w != nil {
-		cpu, wall = ratio(w.PerCPUSecond, t.PerCPUSecond), ratio(w.PerSecond, t.PerSecond)
-	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %d | %d | 0, 0 |\n", r.name(), figure(t.PerCPUSecond), cpu, figure(t.PerSecond), wall,
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %d | %d | 0, 0 |\n", r.name(),
+		figure(t.PerCPUSecond), ratio(weir.perCPU, t.PerCPUSecond), figure(t.PerSecond), ratio(weir.perSecond, t.PerSecond),
 		figure(t.Cores), figure(t.OtherCores), figure(t.StolenCores), figure(t.ResidentMB), t.Commits, t.Checked)
 }
 
-func (r row) latencyLine(weir row) string {
+func (r row) latencyLine(weir baseline) string {
+	l := r.Latency
 	if !r.Timed {
 		return ""
 	}
-	if r.Latency == nil {
+	if l == nil {
 		return fmt.Sprintf("| %s | failed | | | | | | | | | |\n", r.name())
 	}
-	l, half, most := r.Latency, "", ""
-	if w := weir.Latency; w != nil {
-		half, most = ratio(l.P50, w.P50), ratio(l.P99, w.P99)
-	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %d | 0, 0 |\n", r.name(), figure(l.P50), half, figure(l.P99), most,
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %d | 0, 0 |\n", r.name(),
+		figure(l.P50), ratio(l.P50, weir.p50), figure(l.P99), ratio(l.P99, weir.p99),
 		figure(l.P999), figure(l.Max), figure(l.Cores), figure(l.OtherCores), l.Checked)
 }
 
@@ -180,7 +187,13 @@ func oneLine(text string) string {
 	return text
 }
 
-func ratio(a, b float64) string { return strconv.FormatFloat(a/b, 'f', 2, 64) }
+// ratio is empty where one of the two was not measured.
+func ratio(a, b float64) string {
+	if a == 0 || b == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(a/b, 'f', 2, 64)
+}
 
 // figure shows three significant digits, and whole numbers from a hundred on.
 func figure(v float64) string {

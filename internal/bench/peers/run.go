@@ -80,6 +80,8 @@ const (
 	// steadyFrom and steadyTo are the part of the second pass that is measured: behind the start, before the drain.
 	steadyFrom = 0.5
 	steadyTo   = 0.95
+	// minCommits in that part make a figure, a coarse one; ten make a good one.
+	minCommits = 3
 )
 
 // throughput is the work of one system in the measured part.
@@ -130,7 +132,9 @@ func (c *contest) drain(ctx context.Context, e entry, id string) (*throughput, e
 		if err != nil {
 			return err
 		}
-		found = steady(readings, n)
+		if found, err = steady(readings, n); err != nil {
+			return err
+		}
 		sums := tally.New(c.keys)
 		none := func() error { return nil } // all records are there already
 		if err := c.kafka.receive(ctx, a.out, 2*n, none, func(r *kgo.Record) { sums.Add(r.Key, r.Value) }); err != nil {
@@ -172,14 +176,18 @@ func (c *contest) watch(ctx context.Context, out string, records int64, p proces
 	return readings, nil
 }
 
-// steady is what happened between steadyFrom and steadyTo of the second of two passes of n records.
-func steady(readings []reading, n int64) *throughput {
+// steady is what happened between steadyFrom and steadyTo of the second of two passes of n records. A part in which too
+// little happened is an error, because a commit more or less would double its figure.
+func steady(readings []reading, n int64) (*throughput, error) {
 	from, to := reached(readings, float64(n)*(1+steadyFrom)), reached(readings, float64(n)*(1+steadyTo))
 	commits, before := 0, from.done
 	for _, r := range readings {
 		if r.done > before && r.done <= to.done {
 			commits, before = commits+1, r.done
 		}
+	}
+	if commits < minCommits || to.cpu == from.cpu {
+		return nil, fmt.Errorf("the measured part has %d commits: too few for a figure; give more -records", commits)
 	}
 	records, cpu, seconds := float64(to.done-from.done), to.cpu-from.cpu, to.at.Sub(from.at).Seconds()
 	return &throughput{
@@ -191,7 +199,7 @@ func steady(readings []reading, n int64) *throughput {
 		StolenCores:  (to.stolen - from.stolen) / seconds,
 		ResidentMB:   to.resident / 1e6,
 		Commits:      commits,
-	}
+	}, nil
 }
 
 // reached is the first reading with so many records, or the last.
