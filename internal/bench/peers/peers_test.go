@@ -5,6 +5,7 @@ import (
 	"math"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,25 @@ func TestFiguresReplaceOnlyTheirPlace(t *testing.T) {
 		if got, err := replace(page, "fresh\n"); err == nil {
 			t.Errorf("page %q became %q", page, got)
 		}
+	}
+}
+
+func TestSystemThatCannotTakePartHasARowThatSaysSo(t *testing.T) {
+	flink := entry{System: "flink", Delivery: exactlyOnce, Interval: "100", Timed: true}
+	c := &contest{records: 100, seconds: 5, unfit: map[string]error{"flink": errors.New("fetch flink: no network")}}
+	err := c.all(t.Context(), []entry{flink})
+	if want := "flink, exactly-once, 100: fetch flink: no network"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if want := []row{{entry: flink, Failed: "fetch flink: no network"}}; !slices.Equal(c.rows, want) {
+		t.Errorf("got %+v, want %+v", c.rows, want)
+	}
+}
+
+func TestPeerWithoutSourcesCannotTakePart(t *testing.T) {
+	j := &javaSystem{name: "absent", cache: t.TempDir(), dir: t.TempDir()}
+	if _, err := j.prepare(t.Context()); err == nil || !strings.Contains(err.Error(), "fetch absent") || !strings.Contains(err.Error(), "root of the repository") {
+		t.Errorf("got %v", err)
 	}
 }
 
