@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -127,8 +128,9 @@ func (w *world) feed(ctx context.Context, inputs []history.Input, ceiling func()
 	return f.flush(ctx)
 }
 
-// feedUntil draws inputs and produces them at a steady rate until enough is closed. It returns when all are acknowledged.
-func (w *world) feedUntil(ctx context.Context, random *rand.Rand, enough <-chan struct{}) error {
+// feedUntil draws inputs and produces them at a steady rate until enough is closed, and counts them. It returns when all are
+// acknowledged.
+func (w *world) feedUntil(ctx context.Context, random *rand.Rand, fed *atomic.Int64, enough <-chan struct{}) error {
 	f, err := w.openFeeder()
 	if err != nil {
 		return err
@@ -139,6 +141,7 @@ func (w *world) feedUntil(ctx context.Context, random *rand.Rand, enough <-chan 
 	for given := 0; ; {
 		for due := int(time.Since(begun).Seconds() * float64(w.rate)); given < due; given++ {
 			f.give(ctx, d.draw())
+			fed.Add(1)
 		}
 		select {
 		case <-enough:

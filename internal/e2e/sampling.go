@@ -21,15 +21,19 @@ const (
 	// sampleEvery is the time between two samples of a long run; a short one has leastSamples all the same.
 	sampleEvery  = 10 * time.Second
 	leastSamples = 60
+	// restSamples is how many samples fit between two blows, in peace.
+	restSamples = 2
 	// sampleLimit is how long a server may take to tell its metrics; one that is stopped or killed tells none.
 	sampleLimit = 2 * time.Second
 	// maxMetricsBytes bounds the page of metrics.
 	maxMetricsBytes = 4 << 20
 )
 
+func (w *world) sampleEvery() time.Duration { return min(sampleEvery, w.soak/leastSamples) }
+
 // sample samples the server until settled is closed, and fails when nothing comes through for soakStall.
 func (w *world) sample(ctx context.Context, begun time.Time, a *audit, s *soaked, settled <-chan struct{}) error {
-	tick := time.NewTicker(min(sampleEvery, w.soak/leastSamples))
+	tick := time.NewTicker(w.sampleEvery())
 	defer tick.Stop()
 	last, since := totals{}, time.Now()
 	for {
@@ -41,12 +45,13 @@ func (w *world) sample(ctx context.Context, begun time.Time, a *audit, s *soaked
 		case <-tick.C:
 		}
 		life := s.life.Load()
-		seen, open := a.progress()
+		steady := w.steady(a, s)
+		seen, _ := a.progress()
 		if seen != last {
 			last, since = seen, time.Now()
 		}
 		if time.Since(since) > soakStall {
-			return fmt.Errorf("nothing came through for %v, and %d inputs and requests are open", soakStall, open)
+			return fmt.Errorf("nothing came through for %v, and %d inputs and requests wait", soakStall, s.backlog(a))
 		}
 		metrics, err := w.metrics(ctx)
 		if err != nil || life != s.life.Load() {
@@ -57,9 +62,9 @@ func (w *world) sample(ctx context.Context, begun time.Time, a *audit, s *soaked
 			return err
 		}
 		s.samples = append(s.samples, growth.Sample{
-			At: time.Since(begun), Life: 1 + int(life),
+			At: time.Since(begun), Life: 1 + int(life), Steady: steady,
 			Memory: metrics["process_memory_usage_bytes"], Goroutines: metrics["go_goroutine_count"], Files: metrics["process_unix_file_descriptor_count"],
-			Disk: disk, Inputs: seen.inputs, Outputs: seen.outputs, Open: open,
+			Disk: disk, Inputs: seen.inputs, Outputs: seen.outputs, Backlog: s.backlog(a),
 		})
 	}
 }

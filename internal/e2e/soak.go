@@ -23,6 +23,8 @@ const (
 	// soakPause is the pause of a client: answers with an Idempotency-Key are kept for a day, so that requests of all the run
 	// are in the state, and must be few beside what is judged.
 	soakPause = time.Second
+	// peaceSeconds is how many seconds of input may be under way in peace: an epoch and a look of the audit take less than one.
+	peaceSeconds = 2
 	// soakStall is how long nothing may come through: the longest stop, and a recovery after it.
 	soakStall = longStop + stall
 	// segmentBytes and the retentions keep the broker's disk small: at 300 inputs a second a partition's outputs reach back
@@ -39,7 +41,21 @@ type soaked struct {
 	samples []growth.Sample // of the goroutine that samples
 	verdict history.Verdict // of the end
 
-	life atomic.Int64 // of the server's process
+	life   atomic.Int64 // of the server's process
+	fed    atomic.Int64 // inputs that were given
+	struck atomic.Bool  // a blow is under way
+}
+
+// backlog is how many inputs and requests were given and have effects still to come.
+func (s *soaked) backlog(a *audit) int64 {
+	fed := s.fed.Load() // before the rest, which follows it
+	seen, open := a.progress()
+	return max(0, fed-seen.inputs) + int64(open)
+}
+
+// steady says that the server does its usual work: no blow is under way, and the last one is made good.
+func (w *world) steady(a *audit, s *soaked) bool {
+	return !s.struck.Load() && s.backlog(a) < int64(w.rate)*peaceSeconds
 }
 
 // createTopics makes the topics with little retention, before the job would make them with the broker's own.
@@ -99,7 +115,7 @@ func (w *world) endure(ctx context.Context) (*soaked, error) {
 func (w *world) burden(ctx context.Context, begun time.Time, a *audit, s *soaked) error {
 	enough := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return w.feedUntil(ctx, rand.New(rand.NewPCG(w.seed, 1)), enough) })
+	group.Go(func() error { return w.feedUntil(ctx, rand.New(rand.NewPCG(w.seed, 1)), &s.fed, enough) })
 	for i := range clients {
 		c := &client{
 			world: w, id: uint16(i), random: rand.New(rand.NewPCG(w.seed, uint64(100+i))), pause: soakPause,
@@ -109,7 +125,7 @@ func (w *world) burden(ctx context.Context, begun time.Time, a *audit, s *soaked
 	}
 	group.Go(func() error {
 		defer close(enough)
-		if err := w.dealAll(ctx, begun, s); err != nil {
+		if err := w.dealAll(ctx, begun, a, s); err != nil {
 			return err
 		}
 		return pause(ctx, max(0, w.soak-time.Since(begun)))
@@ -117,16 +133,26 @@ func (w *world) burden(ctx context.Context, begun time.Time, a *audit, s *soaked
 	return group.Wait()
 }
 
-// dealAll deals the blows at their times, or as soon as the one before is over.
-func (w *world) dealAll(ctx context.Context, begun time.Time, s *soaked) error {
+// dealAll deals the blows at their times, or later, when the one before has been made good. On a slow machine it leaves out
+// those that come too late and are of a kind that has been dealt.
+func (w *world) dealAll(ctx context.Context, begun time.Time, a *audit, s *soaked) error {
 	blows := soakPlan(w.soak, rand.New(rand.NewPCG(w.seed, 2)))
 	for i := range blows {
 		b := &blows[i]
 		if err := pause(ctx, max(0, b.at-time.Since(begun))); err != nil {
 			return err
 		}
+		if err := w.awaitPeace(ctx, a, s); err != nil {
+			return fmt.Errorf("before blow %d of %d, %s: %w", i+1, len(blows), b.kind, err)
+		}
 		from := time.Now()
-		if err := w.deal(ctx, b, &s.tally); err != nil {
+		if late := from.Sub(begun); s.blows[b.kind] > 0 && (late > w.soak || b.worker && late > w.soak/2) {
+			continue
+		}
+		s.struck.Store(true)
+		err := w.deal(ctx, b, &s.tally)
+		s.struck.Store(false)
+		if err != nil {
 			return fmt.Errorf("blow %d of %d, %s: %w", i+1, len(blows), b.kind, err)
 		}
 		s.blows[b.kind]++
@@ -134,6 +160,23 @@ func (w *world) dealAll(ctx context.Context, begun time.Time, s *soaked) error {
 			s.life.Add(1)
 		}
 		say("%v  blow %d of %d: %s, over after %v", time.Since(begun).Round(time.Second), i+1, len(blows), b.kind, time.Since(from).Round(time.Second))
+	}
+	return w.awaitPeace(ctx, a, s)
+}
+
+// awaitPeace waits until the server has done its usual work for as long as some samples take.
+func (w *world) awaitPeace(ctx context.Context, a *audit, s *soaked) error {
+	begun := time.Now()
+	for since := begun; time.Since(since) < restSamples*w.sampleEvery(); {
+		if !w.steady(a, s) {
+			since = time.Now()
+		}
+		if time.Since(begun) > soakStall {
+			return fmt.Errorf("%d inputs and requests wait %v after the last blow: the server does not keep up with %d inputs a second", s.backlog(a), soakStall, w.rate)
+		}
+		if err := pause(ctx, lookAgain); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// betweenBlows is the mean time from one blow to the next: a recovery, and some seconds of peace behind it.
-	betweenBlows = 20 * time.Second
+	// betweenBlows is the mean time from one blow to the next: a recovery, and samples in peace behind it.
+	betweenBlows = 40 * time.Second
+	// shortestWidth is how long another parallelism lasts at least: some epochs. All samples in peace are of the first one.
+	shortestWidth, widthSpread = 2 * time.Second, 6 * time.Second
 	// lastBlow is the share of the run at which the last blow begins at the latest.
 	lastBlow = 0.93
 	// shortestStop is longer than every session but a transaction: a TaskManager is lost after 5 s, a broker after 9 s, and a
@@ -35,7 +37,7 @@ const (
 	killBroker   = "kill the broker"
 	stopServer   = "stop weir and let it go on"
 	stopBroker   = "stop the broker and let it go on"
-	otherWidth   = "change the parallelism"
+	otherWidth   = "change the parallelism, and back"
 	otherVersion = "deploy another version"
 )
 
@@ -52,9 +54,9 @@ const mildOneIn = 4
 type blow struct {
 	at    time.Duration // since the run began
 	kind  string
-	fault // of the kinds that kill
-	stop  time.Duration
-	width int // parallelism afterwards
+	fault               // of the kinds that kill
+	stop  time.Duration // of the kinds that stop; of another parallelism, how long it lasts
+	width int           // that parallelism
 }
 
 // soakPlan spreads blows at random over the run. Those that kill the server come in the first half only: in the second it
@@ -87,7 +89,10 @@ func soakPlan(duration time.Duration, random *rand.Rand) []blow {
 				b.stop = longStop
 			}
 		case otherWidth:
-			b.width = 1 + random.IntN(inputPartitions)
+			for b.width = firstParallelism; b.width == firstParallelism; {
+				b.width = 1 + random.IntN(inputPartitions)
+			}
+			b.stop = shortestWidth + time.Duration(random.Int64N(int64(widthSpread)))
 		}
 	}
 	return blows
@@ -123,10 +128,13 @@ func (w *world) deal(ctx context.Context, b *blow, t *tally) error {
 		})
 	case otherWidth:
 		t.rescales++
-		if b.width == w.parallelism {
-			b.width = b.width%inputPartitions + 1
+		if err := w.rescale(ctx, b.width); err != nil {
+			return err
 		}
-		return w.rescale(ctx, b.width)
+		if err := pause(ctx, b.stop); err != nil {
+			return err
+		}
+		return w.rescale(ctx, firstParallelism)
 	case otherVersion:
 		return w.upgrade(ctx)
 	}

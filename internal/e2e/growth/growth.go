@@ -22,13 +22,14 @@ const least = 5
 type Sample struct {
 	At         time.Duration // since the run began
 	Life       int           // of the server's process: another number is another process
+	Steady     bool          // the work was the usual one: only such samples are judged
 	Memory     int64         // resident, in bytes
 	Goroutines int64
 	Files      int64 // open, sockets included
 	Disk       int64 // of the data directory, in bytes
 	Inputs     int64 // read back by then
 	Outputs    int64 // likewise
-	Open       int   // inputs and requests with effects still to come
+	Backlog    int64 // inputs and requests with effects still to come
 }
 
 // figure is one series that is judged.
@@ -69,8 +70,9 @@ func Judge(samples []Sample) ([]Finding, error) {
 		if !f.whole {
 			part = lastLife(samples)
 		}
+		part = steady(part)
 		if len(part) < least {
-			return nil, fmt.Errorf("judge %s: %d samples are too few, %d are needed", f.name, len(part), least)
+			return nil, fmt.Errorf("judge %s: %d samples of steady work are too few, %d are needed", f.name, len(part), least)
 		}
 		n := len(part)
 		early, late := f.median(part[n/5:2*n/5]), f.median(part[4*n/5:])
@@ -90,6 +92,15 @@ func lastLife(samples []Sample) []Sample {
 		from--
 	}
 	return samples[from:]
+}
+
+func steady(samples []Sample) (kept []Sample) {
+	for _, s := range samples {
+		if s.Steady {
+			kept = append(kept, s)
+		}
+	}
+	return kept
 }
 
 func (f *figure) median(samples []Sample) float64 {
@@ -119,7 +130,7 @@ func Write(w io.Writer, findings []Finding, samples []Sample) error {
 	for _, f := range figures {
 		text = fmt.Appendf(text, " %s |", f.name)
 	}
-	text = append(text, " inputs | outputs | open |\n|---|---|---|---|---|---|---|---|---|\n"...)
+	text = append(text, " inputs | outputs | backlog | steady |\n|---|---|---|---|---|---|---|---|---|---|\n"...)
 	rows := min(maxRows, len(samples))
 	for row := range rows {
 		s := &samples[row*(len(samples)-1)/max(1, rows-1)]
@@ -127,7 +138,7 @@ func Write(w io.Writer, findings []Finding, samples []Sample) error {
 		for _, f := range figures {
 			text = fmt.Appendf(text, " %d |", f.value(s)/f.unit)
 		}
-		text = fmt.Appendf(text, " %d | %d | %d |\n", s.Inputs, s.Outputs, s.Open)
+		text = fmt.Appendf(text, " %d | %d | %d | %v |\n", s.Inputs, s.Outputs, s.Backlog, s.Steady)
 	}
 	_, err := w.Write(text)
 	return err

@@ -14,7 +14,7 @@ func steady(n int) []growth.Sample {
 	samples := make([]growth.Sample, n)
 	for i := range samples {
 		samples[i] = growth.Sample{
-			At: time.Duration(i) * 10 * time.Second, Life: 1 + 2*i/n,
+			At: time.Duration(i) * 10 * time.Second, Life: 1 + 2*i/n, Steady: true,
 			Memory: 200 << 20, Goroutines: 150, Files: 90, Disk: 60 << 20,
 		}
 	}
@@ -51,8 +51,13 @@ func TestGrowthIsFoundAndOnlyGrowth(t *testing.T) {
 		"memory has peaks":         {func(i, _ int, s *growth.Sample) { s.Memory <<= 2 * max(0, i%4-2) }, ""},
 		"one last sample is high":  {func(i, n int, s *growth.Sample) { s.Memory <<= 4 * ((i + 1) / n) }, ""},
 		"little becomes more":      {func(i, _ int, s *growth.Sample) { s.Memory, s.Files, s.Disk = int64(i)<<20, int64(i)/2, int64(i)<<18 }, ""},
-		"a fifth more":             {func(i, n int, s *growth.Sample) { s.Memory += 39 << 20 * int64(i*5/n/4) }, ""},
-		"a little more than that":  {func(i, n int, s *growth.Sample) { s.Memory += 41 << 20 * int64(i*5/n/4) }, "memory, MB"},
+		"a backlog takes more": {func(i, n int, s *growth.Sample) {
+			if i > n*6/10 && i%10 > 2 {
+				s.Steady, s.Memory, s.Disk = false, 4*s.Memory, 4*s.Disk
+			}
+		}, ""},
+		"a fifth more":            {func(i, n int, s *growth.Sample) { s.Memory += 39 << 20 * int64(i*5/n/4) }, ""},
+		"a little more than that": {func(i, n int, s *growth.Sample) { s.Memory += 41 << 20 * int64(i*5/n/4) }, "memory, MB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			samples := steady(100)
@@ -72,6 +77,13 @@ func TestTooFewSamplesAreNotJudged(t *testing.T) {
 	}
 	if _, err := growth.Judge(nil); err == nil {
 		t.Error("nothing is judged")
+	}
+	unsteady := steady(100)
+	for i := range unsteady {
+		unsteady[i].Steady = i < 54
+	}
+	if _, err := growth.Judge(unsteady); err == nil {
+		t.Error("a life of four steady samples is judged")
 	}
 	if got := grown(t, steady(10)); got != "" {
 		t.Errorf("grown: %q", got)
