@@ -136,7 +136,7 @@ func TestAStreamKeepsNothingOfWhatIsComplete(t *testing.T) {
 		tell(s, h)
 		answer(s, h)
 	}
-	for range 50_000 { // more than may be open, and every sender has sent to every address
+	for range 20_000 { // more than may be open, and every sender has sent to every address
 		step()
 	}
 	if s.Open() != 0 {
