@@ -163,6 +163,12 @@ func TestPeerWithoutSourcesCannotTakePart(t *testing.T) {
 	}
 }
 
+func TestFirstOutputMayTakeLongerThanAnyOther(t *testing.T) {
+	if first, second := patience(0), patience(1); first != startLimit || second != stall || first <= second {
+		t.Errorf("patience for the first record %v, behind it %v", first, second)
+	}
+}
+
 func TestProgramEndsWithItsInput(t *testing.T) {
 	p, err := launch(exec.Command("cat"), filepath.Join(t.TempDir(), "log"))
 	if err != nil {

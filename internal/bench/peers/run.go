@@ -169,7 +169,7 @@ func (c *contest) watch(ctx context.Context, out string, records int64, p proces
 		readings = append(readings, r)
 		if now > done {
 			done, moved = now, r.at
-		} else if time.Since(moved) > stall {
+		} else if time.Since(moved) > patience(done) {
 			return nil, fmt.Errorf("output stands still at %d of %d records", done, records)
 		}
 	}

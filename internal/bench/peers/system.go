@@ -73,8 +73,18 @@ type process interface {
 const (
 	// stopLimit is how long a peer may take to end before it is killed: its figures are taken already.
 	stopLimit = 20 * time.Second
-	// stall is how long output may stand still before a run is given up; a slow start of a JVM on a busy machine fits in.
-	stall = 60 * time.Second
+	// startLimit is how long the first output may take: a JVM on a busy machine loads its classes for more than a minute.
+	startLimit = 4 * time.Minute
+	// stall is how long output may stand still behind that before a run is given up.
+	stall = time.Minute
 	// look is the pause between two looks at offsets and processes: short against the part of a run that is measured.
 	look = 100 * time.Millisecond
 )
+
+// patience is how long to wait for output when so much of it is there.
+func patience(done int64) time.Duration {
+	if done == 0 {
+		return startLimit
+	}
+	return stall
+}

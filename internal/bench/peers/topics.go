@@ -160,7 +160,7 @@ func (t *topics) committed(ctx context.Context, topic string) (int64, error) {
 }
 
 // receive reads a topic from its beginning under read_committed, gives each record to take, and returns when n are there.
-// It gives up when nothing comes for so long as stall, or when alive tells why nothing can.
+// It gives up when its patience ends, or when alive tells why nothing can.
 func (t *topics) receive(ctx context.Context, topic string, n int64, alive func() error, take func(*kgo.Record)) error {
 	consumer, err := kgo.NewClient(t.seeds, kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMinBytes(1),
 		kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -182,8 +182,8 @@ func (t *topics) receive(ctx context.Context, topic string, n int64, alive func(
 		fetches.EachRecord(take)
 		if fetches.NumRecords() > 0 {
 			came, moved = came+int64(fetches.NumRecords()), time.Now()
-		} else if time.Since(moved) > stall {
-			return fmt.Errorf("read %s: nothing for %v after %d of %d records", topic, stall, came, n)
+		} else if limit := patience(came); time.Since(moved) > limit {
+			return fmt.Errorf("read %s: nothing for %v after %d of %d records", topic, limit, came, n)
 		}
 		if err := alive(); err != nil {
 			return err
