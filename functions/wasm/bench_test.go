@@ -66,6 +66,12 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
+// BenchmarkInterpretedCall is what a call costs until there is compiled code.
+func BenchmarkInterpretedCall(b *testing.B) {
+	draft := interpret(b, drafting(b), build(b, "counter"), wasm.Limits{})
+	measure(b, draft, counterBatch(64).Bytes(), 64)
+}
+
 func measure(b *testing.B, m *wasm.Module, in []byte, messages int) {
 	i := instance(b, m, nil)
 	b.ReportAllocs()

@@ -16,13 +16,13 @@ import (
 )
 
 // drafting is an engine that also runs interpreted code, on the cache that the tests share.
-func drafting(t *testing.T) *wasm.Engine { return open(t, draftConfig()) }
+func drafting(t testing.TB) *wasm.Engine { return open(t, draftConfig()) }
 
 func draftConfig() wasm.Config {
 	return wasm.Config{CacheDir: scratch + "/cache", CompileTimeout: compileTimeout, Drafts: true}
 }
 
-func interpret(t *testing.T, e *wasm.Engine, b []byte, limits wasm.Limits) *wasm.Module {
+func interpret(t testing.TB, e *wasm.Engine, b []byte, limits wasm.Limits) *wasm.Module {
 	t.Helper()
 	d, err := e.Draft(t.Context(), b)
 	if err != nil {

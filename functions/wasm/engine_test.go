@@ -13,7 +13,7 @@ import (
 	"github.com/weir-run/weir/functions/wasm"
 )
 
-func open(t *testing.T, cfg wasm.Config) *wasm.Engine {
+func open(t testing.TB, cfg wasm.Config) *wasm.Engine {
 	t.Helper()
 	e, err := wasm.New(cfg)
 	if err != nil {
