@@ -203,14 +203,21 @@ func stalled(t *testing.T) (e *wasm.Engine, began string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	began = t.TempDir() + "/began"
-	if err := unix.Mkfifo(began, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	began = pipe(t)
 	cfg := draftConfig()
 	cfg.CacheDir = t.TempDir()
 	cfg.Compiler = []string{"/bin/sh", "-c", `[ "$3" ] && exec "$0" ` + wasm.CompilerCommand + ` "$@"; : >` + began + `; exec sleep 600`, self}
 	return open(t, cfg), began
+}
+
+// pipe is the path of a pipe: who opens an end waits for the other.
+func pipe(t *testing.T) string {
+	t.Helper()
+	path := t.TempDir() + "/pipe"
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func TestADraftDoesNotWaitForACompiler(t *testing.T) {
@@ -236,12 +243,20 @@ func TestADraftDoesNotWaitForACompiler(t *testing.T) {
 }
 
 func TestACallerWhoLeavesStopsADraft(t *testing.T) {
-	cfg := draftConfig()
-	cfg.CacheDir, cfg.Compiler = t.TempDir(), []string{"/bin/sh", "-c", "cat >/dev/null; exec sleep 600"}
+	cfg, began := draftConfig(), pipe(t)
+	cfg.CacheDir, cfg.Compiler = t.TempDir(), []string{"/bin/sh", "-c", ": >" + began + "; exec sleep 600"}
 	e := open(t, cfg)
 	ctx, cancel := context.WithCancel(t.Context())
+	drafted := make(chan error)
+	go func() {
+		_, err := e.Draft(ctx, guest(t, "hostile"))
+		drafted <- err
+	}()
+	if _, err := os.ReadFile(began); err != nil {
+		t.Error(err)
+	}
 	cancel()
-	if _, err := e.Draft(ctx, guest(t, "hostile")); !errors.Is(err, context.Canceled) {
+	if err := <-drafted; !errors.Is(err, context.Canceled) || errors.As(err, new(*wasm.Refusal)) {
 		t.Errorf("got %v", err)
 	}
 	if left := files(t, cfg.CacheDir); len(left) > 0 {
