@@ -1,10 +1,13 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"math"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -129,6 +132,33 @@ func TestFiguresShowRatiosAgainstTheMeanOfWeirWithTheSameGuarantee(t *testing.T)
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in\n%s", want, got)
 		}
+	}
+}
+
+func TestRunIsWrittenForProgramsAndForPeople(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, text := range map[string]string{resultsFile: "", documentFile: "above\n" + figuresBegin + figuresEnd} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := &contest{records: 100, keys: 10, tasks: 2, brokerIs: "4.1.1", versions: map[string]string{weirName: "v1"}, rows: []row{
+		{entry: entry{System: weirName, Delivery: exactlyOnce, Interval: auto}, Version: "v1", Throughput: &throughput{Pass: 100, PerCPUSecond: 500, Checked: 200}},
+	}}
+	if err := c.write(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(resultsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got report
+	if err := json.Unmarshal(text, &got); err != nil || !reflect.DeepEqual(got.Rows, c.rows) || got.Records != 100 {
+		t.Errorf("read back %+v, %v", got, err)
+	}
+	page, err := os.ReadFile(documentFile)
+	if err != nil || !strings.HasPrefix(string(page), "above\n"+figuresBegin) || !strings.Contains(string(page), "| weir v1 | exactly-once | auto | 500 | 1.00 |") {
+		t.Errorf("the page is %q, %v", page, err)
 	}
 }
 
