@@ -221,3 +221,61 @@ func TestAJobThatIsMadeAgainBehindAnUnclearRecordIsTheSame(t *testing.T) {
 		t.Errorf("the records are of %d jobs: %v", len(lives), lives)
 	}
 }
+
+// The tombstone of a job that was deleted by halves is not to take the next job of that name with it.
+func TestAJobMadeBehindATombstoneOutlivesARestart(t *testing.T) {
+	c := start(t, counter)
+	c.Deploy(c.Job("job", "v1", 2))
+	if _, err := c.Jobs.Cancel(t.Context(), "job"); err != nil {
+		t.Fatal(err)
+	}
+	c.Fault(func(step, name string) error {
+		if step == "delete" && strings.HasPrefix(name, "registry/") {
+			return syscall.EIO
+		}
+		return nil
+	})
+	_ = c.Jobs.Delete(t.Context(), "job") // whether it says so or not, its records stay
+	c.Fault(nil)
+	c.Deploy(c.Job("job", "v1", 2))
+	c.Call("t/counter", "ann", "5")
+	c.Crash()
+	c.Start()
+	running(t, c, "job")
+	if got := c.Call("t/counter", "ann", "1"); string(got.Body) != "6" {
+		t.Fatalf("%+v", got)
+	}
+}
+
+func TestADeploymentIsRefusedWhileACancelWaitsForTheBroker(t *testing.T) {
+	c := start(t, counter)
+	c.Deploy(c.Job("job", "v1", 2))
+	held := make(chan struct{})
+	c.Broker.Publish = func(string, uint64) error { <-held; return nil }
+	c.Call("t/counter", "ann", "5")
+	canceled := make(chan jobmanager.JobState, 1)
+	go func() {
+		view, _ := c.Jobs.Cancel(t.Context(), "job")
+		canceled <- view.State
+	}()
+	for state := jobmanager.JobState(""); state != jobmanager.Cancelling && t.Context().Err() == nil; {
+		view, err := c.Jobs.Job(t.Context(), "job")
+		if err != nil {
+			t.Fatal(err)
+		}
+		state = view.State
+	}
+	_, err := c.Jobs.Deploy(t.Context(), c.Job("job", "v1", 1), jobmanager.DeployOptions{})
+	var problem *router.Problem
+	if !errors.As(err, &problem) || problem.Status != 409 {
+		t.Errorf("a deployment meanwhile: %v", err)
+	}
+	close(held)
+	if state := <-canceled; state != jobmanager.Canceled {
+		t.Errorf("the job is %s", state)
+	}
+	c.Deploy(c.Job("job", "v1", 1))
+	if got := c.Call("t/counter", "ann", "1"); string(got.Body) != "6" {
+		t.Errorf("%+v", got)
+	}
+}

@@ -49,6 +49,10 @@ func (j *master) deploy(ctx context.Context, next *deployedVersion, view func(ui
 		done <- changed{err: refusal(http.StatusConflict, "deploy-in-progress", "another change of this job is under way", "wait for it, or cancel the job")}
 		return nil
 	}
+	if j.state == Cancelling {
+		done <- changed{err: refusal(http.StatusConflict, "deploy-in-progress", "the job is being canceled", "deploy again when it is at rest; weir jobs shows it")}
+		return nil
+	}
 	j.change = &change{version: next.Number, next: next, previous: j.record.Current, view: view, done: done}
 	if j.phase == running && sameButModules(&j.version().Job, &next.Job) {
 		j.change.swap, j.change.waiting = true, map[string]bool{}

@@ -93,8 +93,9 @@ type (
 		lane   string
 		number uint64
 	}
-	settled struct{} // an entry has recorded the publications
-	ticked  struct{}
+	settled   struct{} // an entry has recorded the publications
+	cancelled struct{} // no epoch is to be cut any more
+	ticked    struct{}
 )
 
 // action is what a coordinator wants done, in order.
@@ -141,6 +142,8 @@ func (c *coordinator) step(now time.Time, e event) []action {
 		c.publish(e)
 	case settled:
 		c.unsettled = false
+	case cancelled:
+		c.ended = true
 	}
 	return append(actions, c.cut(now)...)
 }
@@ -225,7 +228,7 @@ func (c *coordinator) commit(now time.Time, number uint64) {
 		}
 	}
 	c.floor = min(time.Duration(float64(cost)/(cpuShare*float64(c.cores))), maxFloor)
-	c.ended = c.open.ask.final
+	c.ended = c.ended || c.open.ask.final // a cancel may have come while it was open
 	c.open, c.declines = nil, 0
 }
 

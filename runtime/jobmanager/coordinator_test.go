@@ -143,6 +143,18 @@ var scripts = map[string]struct {
 		{2, wanted{urgent: true}, ""},
 		{3, published{lane: "x", number: 1}, ""},
 	}},
+	"a cancel while an epoch is open is not undone by its commit": {0, []string{"a"}, []line{
+		{0, wanted{urgent: true}, "trigger:1"},
+		{1, ack("a", 1, "x"), "commit:1"},
+		{1, committed{number: 9}, "complete:1"},
+		{2, wanted{urgent: true}, "trigger:2"},
+		{3, wanted{urgent: true}, ""},
+		{4, cancelled{}, ""},
+		{5, ack("a", 2, "x"), "commit:2"},
+		{5, committed{number: 10}, "complete:2"},
+		{6, published{lane: "x", number: 9}, ""},
+		{7, published{lane: "x", number: 10}, ""},
+	}},
 	"a final epoch that fails ends the attempt": {0, []string{"a"}, []line{
 		{0, asked{ask{final: true}}, "trigger:1"},
 		{1, refuse("a", 1), "giveUp"},

@@ -293,6 +293,9 @@ func (m *Manager) Deploy(ctx context.Context, job *functions.Job, options Deploy
 }
 
 func (m *Manager) create(ctx context.Context, job *functions.Job, plan *plan, view func(uint64, bool) DeployedView, done chan changed) (DeployedView, error) {
+	if err := m.registry.vacate(ctx, job.Name); err != nil {
+		return DeployedView{}, err
+	}
 	r := &record{UID: newUID(), Name: job.Name, Desired: wantRunning, Current: plan.next.Number, Versions: []deployedVersion{*plan.next}, CreatedAt: time.Now()}
 	if err := m.registry.save(ctx, r); err != nil {
 		return DeployedView{}, err

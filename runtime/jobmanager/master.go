@@ -151,7 +151,7 @@ func (j *master) broken(err error) {
 	j.lastError = err.Error()
 	j.finishChange(DeployedView{}, err)
 	j.state = Failing
-	j.afterFinal, j.afterPublished = nil, nil
+	j.forgetEnds()
 	for _, final := range []error{checkpoint.ErrDamaged, checkpoint.ErrNewer, checkpoint.ErrExists, checkpoint.ErrNotExist} {
 		if errors.Is(err, final) {
 			j.log.Error("job cannot go on", "err", err)
@@ -192,6 +192,7 @@ func (j *master) append(ctx context.Context, next *checkpoint.Manifest) error {
 		return fmt.Errorf("write manifest %d, so that what is committed is unclear: %w", next.Number, err)
 	}
 	j.manifest = next
+	j.diverted()
 	return nil
 }
 
@@ -207,6 +208,7 @@ func (j *master) begin(ctx context.Context) error {
 	if err := j.append(ctx, next); err != nil {
 		return err
 	}
+	j.forgetEnds()
 	j.phase, j.waitingFor, j.coordinator, j.fold, j.join = requesting, "slots", nil, nil, nil
 	switch {
 	case j.record.Desired == wantCanceled:
@@ -295,8 +297,7 @@ func (j *master) failed(f *wire.Failed) {
 	if j.phase != deploying && j.phase != running {
 		return
 	}
-	j.afterFinal, j.afterPublished = nil, nil
-	clear(j.answeredFinal)
+	j.forgetEnds()
 	j.lastError = f.Error
 	j.note("failed", f.Error)
 	j.log.Warn("attempt failed", "attempt", j.attempt.Attempt, "err", f.Error)

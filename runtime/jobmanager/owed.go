@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/weir-run/weir/runtime/internal/wire"
 )
 
 // keptDiscards is how many notes of dropped output a job's record keeps: each was a person's decision.
@@ -33,8 +35,7 @@ func (j *master) endDiscarding(ctx context.Context) error {
 	*j.record = r
 	j.finishChange(DeployedView{}, refusal(http.StatusConflict, "deploy-in-progress", "the job is brought to rest", "deploy again when it is"))
 	j.state = Cancelling
-	j.afterFinal, j.afterPublished = nil, nil
-	clear(j.answeredFinal)
+	j.forgetEnds()
 	j.halt(j.goOn)
 	return nil
 }
@@ -67,6 +68,22 @@ func (j *master) discardOwed(ctx context.Context) error {
 
 // refusalOver forgets what a broker has refused, once the attempt behind it runs or has published all.
 func (j *master) refusalOver() {
-	j.refusedRecord, j.diverting = nil, nil
-	j.record.Refused, j.record.Diverting = nil, nil // on disk with the next record: they fit no later outbox
+	j.refusedRecord, j.record.Refused = nil, nil // on disk with the next record: it fits no later outbox
+}
+
+// diverted forgets the records on their way to the dead-letter topic whose outboxes the manifest does not name any more:
+// until then another attempt would have to divert them again.
+func (j *master) diverted() {
+	if len(j.diverting) == 0 {
+		return
+	}
+	named := map[string]bool{}
+	outbox := func(lane string, number uint64) string { return fmt.Sprintf("%s %d", lane, number) }
+	for i := range j.manifest.Lanes {
+		for _, o := range j.manifest.Lanes[i].Outboxes {
+			named[outbox(j.manifest.Lanes[i].ID, o.Number)] = true
+		}
+	}
+	j.diverting = slices.DeleteFunc(slices.Clone(j.diverting), func(r wire.Refused) bool { return !named[outbox(r.Lane, r.Number)] })
+	j.record.Diverting = j.diverting
 }

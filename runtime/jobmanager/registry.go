@@ -172,6 +172,29 @@ func (g *registry) own(ctx context.Context, name string) *record {
 	return r
 }
 
+// vacate makes way for a job of a name that this JobManager has none of: it ends the removal of one that was deleted, or its
+// tombstone would take the new one with it at the next start. checkpoint.ErrExists says that somebody else has made one.
+func (g *registry) vacate(ctx context.Context, job string) error {
+	names, err := g.storage.List(ctx, registryPrefix+job+"/")
+	if err != nil {
+		return fmt.Errorf("list records of job %s: %w", job, err)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	newest := names[len(names)-1]
+	r, err := g.read(ctx, newest)
+	switch {
+	case err != nil:
+		return err
+	case r.Deleted:
+		return g.remove(ctx, r)
+	case g.own(ctx, newest) == nil:
+		return fmt.Errorf("record %s of job %s: %w", newest, job, checkpoint.ErrExists)
+	}
+	return nil
+}
+
 // load returns the newest record of every job.
 func (g *registry) load(ctx context.Context) ([]*record, error) {
 	names, err := g.storage.List(ctx, registryPrefix)

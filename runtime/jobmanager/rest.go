@@ -92,13 +92,19 @@ func (j *master) endRunning(ctx context.Context) error {
 		return j.step(ctx, asked{ask{final: true}})
 	}
 	j.state = Cancelling
+	j.forgetEnds()
 	if len(j.coordinator.unpublished) == 0 {
 		j.halt(j.rest)
 		return nil
 	}
-	j.coordinator.ended = true
 	j.afterPublished = j.rest
-	return nil
+	return j.step(ctx, cancelled{})
+}
+
+// forgetEnds forgets how the attempt was to end: it ends otherwise, or another one begins.
+func (j *master) forgetEnds() {
+	j.afterFinal, j.afterPublished = nil, nil
+	clear(j.answeredFinal)
 }
 
 // settleDown ends a job of which nothing runs from its last checkpoint.

@@ -147,7 +147,7 @@ func (w *worker) writeInline(e *epoch, name string, ack *wire.Acknowledge) bool 
 	if err != nil {
 		return false
 	}
-	ref := checkpoint.FileRef{Name: name + "-delta"}
+	ref := checkpoint.FileRef{Name: name + "/delta"} // no TaskManager's name holds a slash
 	if ref.Length, ref.CRC, err = file.Close(); err != nil {
 		return false
 	}
