@@ -63,6 +63,9 @@ func SameButForCode(e *Engine, d *Draft, digest string) error {
 	return nil
 }
 
+// RaceEnabled says that the race detector is built in.
+const RaceEnabled = raceEnabled
+
 // validate has wazero check a module, in its interpreter, which is ten times faster to compile.
 func validate(b []byte) error {
 	ctx := context.Background()
