@@ -105,6 +105,9 @@ func joinFiles(ctx context.Context, storage Storage, name string, kind SectionKi
 		ref.Number = max(ref.Number, input.Number)
 	}
 	share := restFor(bases, deltas)
+	if kind == KindDelta {
+		share = hurryShare // a join is short, and until it is done manifests repeat what it joins
+	}
 	source, err := openBlocks(ctx, storage, bases, deltas)
 	if err != nil {
 		return FileRef{}, fmt.Errorf("fold into %s: %w", name, err)
