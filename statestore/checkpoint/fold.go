@@ -27,14 +27,15 @@ const (
 	// restShare is how long a fold rests per time it works: it takes a sixteenth of a core at most. When changes come faster
 	// than that, deltas grow longer, and a fold of longer deltas costs less per change.
 	restShare = 15
-	// hurryShare is restShare when deltas are longer than hurryDeltas times the bases: a restore reads them all.
+	// hurryShare is restShare of a join, and when deltas are longer than hurryDeltas times the bases: a restore reads them all.
 	hurryShare  = 3
 	hurryDeltas = 2
 )
 
-// restFor is how long a fold of these files rests per time it works.
-func restFor(bases, deltas []FileRef) time.Duration {
-	if lengths(deltas) > hurryDeltas*lengths(bases)+foldFloorBytes {
+// restFor is how long a fold of these files into one of a kind rests per time it works. A join is short, and until it is done
+// manifests repeat what it joins.
+func restFor(kind SectionKind, bases, deltas []FileRef) time.Duration {
+	if kind == KindDelta || lengths(deltas) > hurryDeltas*lengths(bases)+foldFloorBytes {
 		return hurryShare
 	}
 	return restShare
@@ -104,10 +105,7 @@ func joinFiles(ctx context.Context, storage Storage, name string, kind SectionKi
 	for _, input := range append(append([]FileRef(nil), bases...), deltas...) {
 		ref.Number = max(ref.Number, input.Number)
 	}
-	share := restFor(bases, deltas)
-	if kind == KindDelta {
-		share = hurryShare // a join is short, and until it is done manifests repeat what it joins
-	}
+	share := restFor(kind, bases, deltas)
 	source, err := openBlocks(ctx, storage, bases, deltas)
 	if err != nil {
 		return FileRef{}, fmt.Errorf("fold into %s: %w", name, err)
