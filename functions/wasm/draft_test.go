@@ -32,12 +32,7 @@ func interpret(t testing.TB, e *wasm.Engine, b []byte, limits wasm.Limits) *wasm
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return m
+	return closing(t, m)
 }
 
 // outcome is all that can be seen of one call.

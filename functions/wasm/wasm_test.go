@@ -78,6 +78,11 @@ func load(t testing.TB, e *wasm.Engine, b []byte, limits wasm.Limits) *wasm.Modu
 	if err != nil {
 		t.Fatal(err)
 	}
+	return closing(t, m)
+}
+
+// closing closes a module with its test.
+func closing(t testing.TB, m *wasm.Module) *wasm.Module {
 	t.Cleanup(func() {
 		if err := m.Close(); err != nil {
 			t.Error(err)
