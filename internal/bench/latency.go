@@ -86,7 +86,7 @@ func (b *bench) usual() demand {
 	return demand{rate: latencyRate, warm: warmUp, measured: b.measured(), next: uniform(b.keys)}
 }
 
-// timed runs one job under scheduled load, with meanwhile at half of it, and checks every record of the output.
+// timed runs one job under scheduled load, with meanwhile at half of what is measured, and checks every record of the output.
 func (b *bench) timed(ctx context.Context, j job, d demand, meanwhile func(context.Context, *load) error) (*timing, error) {
 	k, err := dial(b.kafka)
 	if err != nil {

@@ -19,7 +19,7 @@ type demand struct {
 	counts   func(key []byte) bool // whose latency is timed; nil is every key's
 }
 
-// load is a scheduled run: one goroutine sends, one receives, and at half of it something may happen to the server.
+// load is a scheduled run: one goroutine sends, one receives, and at half of what is measured something may happen to the server.
 type load struct {
 	demand
 	schedule schedule
@@ -56,7 +56,7 @@ func (l *load) run(ctx context.Context, meanwhile func(context.Context, *load) e
 	})
 	if meanwhile != nil {
 		group.Go(func() error {
-			pause(ctx, time.Until(time.Unix(0, l.schedule.of(l.schedule.total/2))))
+			pause(ctx, time.Until(time.Unix(0, l.schedule.start).Add(l.warm+l.measured/2)))
 			return meanwhile(ctx, l)
 		})
 	}
