@@ -44,7 +44,7 @@ var (
 	ErrNewer = errors.New("written by a newer version of weir")
 )
 
-// Manifest is one entry of a job's manifest log. JSON with a checksum line, version in Format.
+// Manifest is one entry of a job's manifest log. JSON and a checksum line, with small files between them; version in Format.
 type Manifest struct {
 	Format      int       `json:"format"`
 	Number      uint64    `json:"number"`  // dense, from 1; never reused. Also the number of the epoch it commits
@@ -63,8 +63,9 @@ type Manifest struct {
 	Snapshots   []FileRef `json:"snapshots"`          // of this epoch: positions, mailboxes, in-flight messages
 	Segments    []FileRef `json:"segments,omitempty"` // that the snapshots refer to: messages out of memory
 	Lanes       []Lane    `json:"lanes"`
-	// Inline holds snapshot files that are small, by the name by which the others refer to them; see InlineBytes.
-	Inline map[string][]byte `json:"inline,omitempty"`
+	// Inline holds snapshot files that are small, by the name by which the others refer to them; see InlineBytes. They follow
+	// the JSON as they are.
+	Inline map[string][]byte `json:"-"`
 }
 
 // Lane is one ordered publisher of exactly-once output.

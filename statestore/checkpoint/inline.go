@@ -3,7 +3,10 @@ package checkpoint
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 const (
@@ -17,6 +20,53 @@ const (
 	// crowdedInline is how many they may be while a join is under way, or waits for a fold to end.
 	crowdedInline = 4 * maxInlineDeltas
 )
+
+// AppendFiles appends files as bytes, in the order of their names: for each the length of its name (uvarint), the name, the
+// length of its content (uvarint), the content. In JSON they would be base64, which at 100 epochs a second took a sixth of
+// all CPU time.
+func AppendFiles(b []byte, files map[string][]byte) []byte {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		b = binary.AppendUvarint(b, uint64(len(name)))
+		b = append(b, name...)
+		b = binary.AppendUvarint(b, uint64(len(files[name])))
+		b = append(b, files[name]...)
+	}
+	return b
+}
+
+// ReadFiles reads what AppendFiles writes, nil when that is nothing, as views of b: ErrDamaged for anything else.
+func ReadFiles(b []byte) (map[string][]byte, error) {
+	var files map[string][]byte
+	var name, content []byte
+	last := ""
+	for len(b) > 0 {
+		var ok, also bool
+		if name, b, ok = cutCounted(b); ok {
+			content, b, also = cutCounted(b)
+		}
+		if !ok || !also {
+			return nil, fmt.Errorf("%w: a file that it holds ends behind its end", ErrDamaged)
+		}
+		if files == nil {
+			files = map[string][]byte{}
+		} else if string(name) <= last {
+			return nil, fmt.Errorf("%w: file %q that it holds stands behind %q", ErrDamaged, name, last)
+		}
+		last = string(name)
+		files[last] = content
+	}
+	return files, nil
+}
+
+// cutCounted takes a length and so many bytes off b.
+func cutCounted(b []byte) (counted, rest []byte, ok bool) {
+	n, size := binary.Uvarint(b)
+	if size <= 0 || n > uint64(len(b)-size) {
+		return nil, nil, false
+	}
+	end := size + int(n)
+	return b[size:end:end], b[end:], true
+}
 
 // Over is storage with the snapshot files that m holds itself on top of it: for whoever reads what m names.
 func (m *Manifest) Over(storage Storage) Storage { return WithInline(storage, m.Inline) }

@@ -145,3 +145,42 @@ func TestALimitedBufferTakesItsLimitAndNoMore(t *testing.T) {
 		t.Errorf("%q", b.Bytes())
 	}
 }
+
+func TestFilesInBytesReadBackAsTheyWere(t *testing.T) {
+	files := map[string][]byte{"a": nil, "b/c": []byte("x\n\x00"), "b": bytes.Repeat([]byte("y"), 300)}
+	b := checkpoint.AppendFiles(nil, files)
+	got, err := checkpoint.ReadFiles(b)
+	if err != nil || len(got) != len(files) {
+		t.Fatalf("%q, error %v", got, err)
+	}
+	for name, content := range files {
+		if !bytes.Equal(got[name], content) {
+			t.Errorf("%s is %q, want %q", name, got[name], content)
+		}
+	}
+	whole := map[int]bool{0: true} // where a file ends: less of them is a set of files too
+	for _, first := range []map[string][]byte{{"a": nil}, {"a": nil, "b": files["b"]}} {
+		whole[len(checkpoint.AppendFiles(nil, first))] = true
+	}
+	for n := range b {
+		if _, err := checkpoint.ReadFiles(b[:n]); errors.Is(err, checkpoint.ErrDamaged) == whole[n] {
+			t.Errorf("%d of %d bytes: error %v", n, len(b), err)
+		}
+	}
+	twice := checkpoint.AppendFiles(checkpoint.AppendFiles(nil, map[string][]byte{"b": nil}), map[string][]byte{"a": nil})
+	if _, err := checkpoint.ReadFiles(twice); !errors.Is(err, checkpoint.ErrDamaged) {
+		t.Errorf("files out of order: error %v", err)
+	}
+}
+
+func TestAManifestOfFormat3HoldsAFile(t *testing.T) {
+	m := full(7)
+	m.Format = 3
+	b, err := checkpoint.EncodeManifest(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := checkpoint.DecodeManifest(b); !errors.Is(err, checkpoint.ErrDamaged) {
+		t.Errorf("%+v, error %v", m, err)
+	}
+}

@@ -158,12 +158,13 @@ func (l *Log) Get(ctx context.Context, number uint64) (*Manifest, error) {
 // another coordinator has the number. Any other error leaves unclear whether m is committed. After either the term has
 // ended, and every further Append fails.
 func (l *Log) Append(ctx context.Context, m *Manifest) error {
+	files := m.Files()
 	l.mu.Lock()
 	ended, opened, next := l.ended, l.opened, uint64(1)
 	if n := len(l.numbers); n > 0 {
 		next = l.numbers[n-1] + 1
 	}
-	for _, ref := range m.Files() {
+	for _, ref := range files {
 		delete(l.doomed, ref.Name)
 	}
 	l.mu.Unlock()
@@ -194,7 +195,7 @@ func (l *Log) Append(ctx context.Context, m *Manifest) error {
 		return fmt.Errorf("append manifest %d: %w", m.Number, err)
 	}
 	l.numbers = append(l.numbers, m.Number)
-	l.files[m.Number] = m.Files()
+	l.files[m.Number] = files
 	return nil
 }
 

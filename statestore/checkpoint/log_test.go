@@ -89,6 +89,11 @@ func FuzzManifest(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b)
+	held, err := checkpoint.EncodeManifest(inlined(f, 7))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(held)
 	f.Add([]byte("{}\nweir-manifest 1 3 00000000\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := checkpoint.DecodeManifest(b)

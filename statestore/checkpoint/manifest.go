@@ -10,10 +10,11 @@ import (
 )
 
 const (
-	// ManifestVersion is the latest Format, written when a manifest holds small files itself; segmentsManifest when it names
-	// segments: a reader that does not know them would lose their messages. Otherwise the format is plainManifest. So an
-	// earlier release reads what it can.
-	ManifestVersion  = 3
+	// ManifestVersion is the latest Format. holdsManifest is written when a manifest holds small files itself, segmentsManifest
+	// when it names segments: a reader that does not know them would lose their messages. Otherwise the format is
+	// plainManifest. So an earlier release reads what it can.
+	ManifestVersion  = holdsManifest
+	holdsManifest    = 3
 	segmentsManifest = 2
 	plainManifest    = 1
 
@@ -26,13 +27,17 @@ const (
 	manifestDigits = 16
 )
 
-// EncodeManifest is the bytes of a manifest file: its JSON in one line, and a line that says format, length and CRC32C.
+// EncodeManifest is the bytes of a manifest file: its JSON in one line, the files it holds, and a line that says format,
+// length of all before it, and CRC32C.
 func EncodeManifest(m *Manifest) ([]byte, error) {
 	text, err := json.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("encode manifest %d: %w", m.Number, err)
 	}
 	text = append(text, '\n')
+	if m.Format >= holdsManifest {
+		text = append(AppendFiles(text, m.Inline), '\n')
+	}
 	return append(text, manifestTrailer(m.Format, text)...), nil
 }
 
@@ -62,11 +67,18 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 		return nil, fmt.Errorf("manifest format %d: %w", format, ErrNewer)
 	}
 	m := &Manifest{}
+	if format >= holdsManifest {
+		line := bytes.IndexByte(text, '\n') + 1
+		if m.Inline, err = ReadFiles(bytes.TrimSuffix(text[line:], []byte("\n"))); err != nil {
+			return nil, err
+		}
+		if m.Inline == nil {
+			return nil, fmt.Errorf("%w: format %d, and it holds no file", ErrDamaged, format)
+		}
+		text = text[:line]
+	}
 	if err := json.Unmarshal(text, m); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrDamaged, err)
-	}
-	if len(m.Inline) == 0 {
-		m.Inline = nil // an empty object says no more than none
 	}
 	if m.Format != format {
 		return nil, fmt.Errorf("%w: format %d, its trailer says %d", ErrDamaged, m.Format, format)
@@ -108,7 +120,7 @@ func (m *Manifest) refs(yield func(FileRef) bool) {
 func (m *Manifest) format() int {
 	switch {
 	case len(m.Inline) > 0:
-		return ManifestVersion
+		return holdsManifest
 	case len(m.Segments) > 0:
 		return segmentsManifest
 	}

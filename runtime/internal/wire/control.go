@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -73,8 +74,8 @@ type (
 		Bases  []checkpoint.FileRef `json:"bases"`
 		Deltas []checkpoint.FileRef `json:"deltas"`
 		Groups int                  `json:"groups"`
-		Merge  bool                 `json:"merge"`            // one delta out of deltas; the bases stay
-		Inline map[string][]byte    `json:"inline,omitempty"` // those of the files that the manifest holds
+		Merge  bool                 `json:"merge"` // one delta out of deltas; the bases stay
+		Inline map[string][]byte    `json:"-"`     // those of the files that the manifest holds
 	}
 	// Halt ends an attempt's tasks at once; the answer is Halted.
 	Halt struct{ Attempt }
@@ -138,7 +139,7 @@ type (
 		Idle    bool               `json:"idle,omitempty"` // every ingress of these tasks is done, and the file holds no message
 		Error   string             `json:"error,omitempty"`
 		// Inline holds File and Delta when they are small: the manifest is to hold them.
-		Inline map[string][]byte `json:"inline,omitempty"`
+		Inline map[string][]byte `json:"-"`
 		// Segments are files beside File that it refers to.
 		Segments []checkpoint.FileRef `json:"segments,omitempty"`
 	}
@@ -286,32 +287,64 @@ var messages = func() map[string]reflect.Type {
 	return byName
 }()
 
-// Encode writes a control message: its name, a zero byte, JSON. Control messages are few per epoch, so that JSON's cost
-// does not count, and a trace of them can be read.
+// holder is a message with whole files in it. They follow the JSON as they are.
+type holder interface{ files() *map[string][]byte } // nil where there is no place for any
+
+func (m *Deploy) files() *map[string][]byte {
+	if m.Manifest == nil {
+		return nil
+	}
+	return &m.Manifest.Inline
+}
+
+func (m *Fold) files() *map[string][]byte { return &m.Inline }
+
+func (m *Acknowledge) files() *map[string][]byte { return &m.Inline }
+
+// Encode writes a control message: its name, a zero byte, JSON; and, when it holds files, a zero byte and those
+// (checkpoint.AppendFiles). Control messages are few per epoch, so that JSON's cost does not count, and a trace of them can
+// be read.
 func Encode(m Message) []byte {
 	body, err := json.Marshal(m)
 	if err != nil {
 		panic(fmt.Sprintf("wire: encode %T: %v", m, err))
 	}
 	name := reflect.TypeOf(m).Elem().Name()
-	return append(append([]byte(name), 0), body...)
+	b := append(append([]byte(name), 0), body...)
+	if h, ok := m.(holder); ok {
+		if files := h.files(); files != nil && len(*files) > 0 {
+			b = checkpoint.AppendFiles(append(b, 0), *files)
+		}
+	}
+	return b
 }
 
-// Decode reads what Encode writes; the message is a pointer to one of this package's structs.
+// Decode reads what Encode writes; the message is a pointer to one of this package's structs, and its files are views of b.
 func Decode(b []byte) (Message, error) {
-	for i, c := range b {
-		if c != 0 {
-			continue
-		}
-		kind, known := messages[string(b[:i])]
-		if !known {
-			return nil, fmt.Errorf("%w: unknown message %q", ErrFrame, b[:i])
-		}
-		m := reflect.New(kind).Interface()
-		if err := json.Unmarshal(b[i+1:], m); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrFrame, kind.Name(), err)
-		}
+	name, body, found := bytes.Cut(b, []byte{0})
+	if !found {
+		return nil, ErrFrame
+	}
+	kind, known := messages[string(name)]
+	if !known {
+		return nil, fmt.Errorf("%w: unknown message %q", ErrFrame, name)
+	}
+	body, held, holds := bytes.Cut(body, []byte{0})
+	m := reflect.New(kind).Interface()
+	if err := json.Unmarshal(body, m); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrFrame, kind.Name(), err)
+	}
+	if !holds {
 		return m, nil
 	}
-	return nil, ErrFrame
+	h, ok := m.(holder)
+	if !ok || h.files() == nil {
+		return nil, fmt.Errorf("%w: %s has no place for files", ErrFrame, kind.Name())
+	}
+	files, err := checkpoint.ReadFiles(held)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrFrame, kind.Name(), err)
+	}
+	*h.files() = files
+	return m, nil
 }

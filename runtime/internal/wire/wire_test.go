@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/weir-run/weir/runtime/internal/wire"
+	"github.com/weir-run/weir/statestore/checkpoint"
 )
 
 func TestFramesSurviveTheWire(t *testing.T) {
@@ -30,7 +31,7 @@ func TestControlMessagesSurviveTheWire(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, sent) {
 		t.Fatalf("%+v %v", got, err)
 	}
-	for _, bad := range []string{"", "Trigger", "Nonsense\x00{}", "Trigger\x00{"} {
+	for _, bad := range []string{"", "Trigger", "Nonsense\x00{}", "Trigger\x00{", "Trigger\x00{}\x00\x01a\x00", "Deploy\x00{}\x00\x01a\x00", "Fold\x00{}\x00\x01a\x01"} {
 		if m, err := wire.Decode([]byte(bad)); err == nil {
 			t.Errorf("%q decoded to %+v", bad, m)
 		}
@@ -63,8 +64,22 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
+func TestMessagesCarryFiles(t *testing.T) {
+	files := map[string][]byte{"jobs/ab/data/1": []byte("x\x00\n"), "jobs/ab/data/2": {}}
+	for _, sent := range []wire.Message{
+		&wire.Acknowledge{Trigger: 5, Inline: files}, &wire.Fold{Name: "base", Inline: files},
+		&wire.Deploy{Manifest: &checkpoint.Manifest{Number: 4, Inline: files}}, &wire.Fold{Name: "base"},
+	} {
+		got, err := wire.Decode(wire.Encode(sent))
+		if err != nil || !reflect.DeepEqual(got, sent) {
+			t.Errorf("%+v became %+v, error %v", sent, got, err)
+		}
+	}
+}
+
 func FuzzControl(f *testing.F) {
 	f.Add(wire.Encode(&wire.Want{Urgent: true}))
+	f.Add(wire.Encode(&wire.Fold{Name: "base", Inline: map[string][]byte{"a": []byte("x")}}))
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = wire.Decode(b) })
 }
 
