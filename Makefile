@@ -68,6 +68,11 @@ docs: build ## run every command of the README and of docs, and compare what it 
 metrics: ## write docs/metrics.md from the declarations in the code; `make test` compares it
 	go test -count=1 ./cmd/weir -run TestTheMetricsPageIsTrue -rewrite
 
+.PHONY: guests
+guests: ## compile the guest in C anew, with clang and lld, for whoever changes it
+	cd internal/bench/guest/c && clang --target=wasm32 -O2 -mbulk-memory -nostdlib -Wl,--no-entry -Wl,--strip-all \
+		-Wl,-z,stack-size=8192 -o count.wasm count.c && chmod 644 count.wasm
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME=20s
 	FUZZTIME=$(FUZZTIME) sh tools/fuzz.sh

@@ -11,7 +11,7 @@ import (
 )
 
 // recordBatch is 64 records of 100 bytes, so many to a key, for bench/count of the guest that the benchmarks call.
-func recordBatch(perKey int) []byte {
+func recordBatch(perKey int) *abi.Batch {
 	const records = 64
 	var b abi.Batch
 	b.Reset(1_700_000_000_000, 1)
@@ -22,7 +22,7 @@ func recordBatch(perKey int) []byte {
 			b.Message(&abi.Message{Kind: abi.KindIngress, Value: make([]byte, 100)})
 		}
 	}
-	return b.Bytes()
+	return &b
 }
 
 // BenchmarkRecordsOfTheGoSDK is what a record costs in a metered module of the Go SDK that counts by key and emits each
@@ -38,10 +38,17 @@ func recordBatch(perKey int) []byte {
 // In one run on a busy machine, each at its best of 12 turns, the second row took 1450 ns and 797 ns a record, the last 311
 // and 155. The same with the steps in Go (tag purego) took 5248 and 3701 units.
 func BenchmarkRecordsOfTheGoSDK(b *testing.B) {
-	m := load(b, newEngine(b), build(b, "../../../internal/bench/guest"), wasm.Limits{})
+	benchmarkRecords(b, build(b, "../../../internal/bench/guest"))
+}
+
+// BenchmarkRecordsOfAGuestInC is what a record costs the engine when the guest does little more than copy it.
+func BenchmarkRecordsOfAGuestInC(b *testing.B) { benchmarkRecords(b, guestInC(b)) }
+
+func benchmarkRecords(b *testing.B, guest []byte) {
+	m := load(b, newEngine(b), guest, wasm.Limits{})
 	for _, perKey := range []int{1, 8} {
 		b.Run(fmt.Sprintf("%d per key", perKey), func(b *testing.B) {
-			i, in := instance(b, m, nil), recordBatch(perKey)
+			i, in := instance(b, m, nil), recordBatch(perKey).Bytes()
 			b.ReportAllocs()
 			began := processorTime(b)
 			for b.Loop() {

@@ -19,7 +19,14 @@ type job struct {
 	kafka       bool   // gives the records of topic <name>-in to a function that writes to topic <name>-out
 	function    string // that function, in namespace bench; empty is count
 	source      string // a topic in place of <name>-in, which several jobs read
+	guest       string // file of the module in the work directory; empty is that of the Go SDK
 }
+
+// The modules of the benchmarks, as prepare leaves them in the work directory.
+const (
+	goGuest = "guest.wasm" // all functions, with the Go SDK
+	cGuest  = "count.wasm" // bench/count alone, in C and without an SDK
+)
 
 // document is the job's module.yaml.
 func (j job) document() string {
@@ -87,7 +94,7 @@ func (b *bench) deploy(ctx context.Context, s *binary.Server, j job) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write job %s: %w", j.name, err)
 	}
-	guest, err := os.ReadFile(filepath.Join(b.dir, "guest.wasm"))
+	guest, err := os.ReadFile(filepath.Join(b.dir, cmp.Or(j.guest, goGuest)))
 	if err != nil {
 		return fmt.Errorf("read guest: %w", err)
 	}

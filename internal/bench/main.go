@@ -139,7 +139,7 @@ func choose(only string) ([]scenario, error) {
 // measured is how long scheduled load is timed.
 func (b *bench) measured() time.Duration { return time.Duration(b.seconds) * time.Second }
 
-// prepare makes an empty directory and builds the guest into it.
+// prepare makes an empty directory with the guests in it.
 func (b *bench) prepare(ctx context.Context, work string) error {
 	var err error
 	if b.weir, err = filepath.Abs(b.weir); err != nil {
@@ -151,10 +151,17 @@ func (b *bench) prepare(ctx context.Context, work string) error {
 	if err := errors.Join(os.RemoveAll(b.dir), os.MkdirAll(b.dir, 0o755)); err != nil {
 		return fmt.Errorf("make work directory: %w", err)
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-buildmode=c-shared", "-o", filepath.Join(b.dir, "guest.wasm"), "./internal/bench/guest")
+	build := exec.CommandContext(ctx, "go", "build", "-buildmode=c-shared", "-o", filepath.Join(b.dir, goGuest), "./internal/bench/guest")
 	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the guest: %w: %s", err, out)
+	}
+	inC, err := os.ReadFile(filepath.Join("internal/bench/guest/c", cGuest))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(b.dir, cGuest), inC, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("copy the guest in C: %w", err)
 	}
 	return nil
 }

@@ -18,20 +18,23 @@ const (
 	completed = "weir_checkpoint_numberOfCompletedCheckpoints_total"
 )
 
-// throughput drains a full topic through the keyed counter, under both guarantees, with a job's default parallelism.
+// throughput drains a full topic through the keyed counter, under both guarantees and with both guests, with a job's default
+// parallelism.
 func (b *bench) throughput(ctx context.Context) error {
-	for _, run := range []struct{ name, delivery, target string }{
-		{"alo", "at-least-once", ">= 400000"},
-		{"eo", "exactly-once", ">= 400000"},
+	for _, run := range []struct{ name, delivery, guest, text, target string }{
+		{"alo", "at-least-once", goGuest, "at-least-once", ">= 400000"},
+		{"eo", "exactly-once", goGuest, "exactly-once", ">= 400000"},
+		{"alo-c", "at-least-once", cGuest, "at-least-once, guest in C", ">= 2000000"},
+		{"eo-c", "exactly-once", cGuest, "exactly-once, guest in C", ""},
 	} {
-		j := job{name: "drain-" + run.name, parallelism: 1, interval: "auto", delivery: run.delivery, kafka: true}
+		j := job{name: "drain-" + run.name, parallelism: 1, interval: "auto", delivery: run.delivery, kafka: true, guest: run.guest}
 		found, err := b.fillAndDrain(ctx, j, uniform(b.keys))
 		if err != nil {
-			return fmt.Errorf("%s: %w", run.delivery, err)
+			return fmt.Errorf("%s: %w", run.text, err)
 		}
-		b.add("kafka to kafka: records per CPU-second of weir, "+j.delivery, found.perCPU, "1/s", run.target)
-		b.add("kafka to kafka: records per second, broker on the same machine, "+j.delivery, found.perSecond, "1/s", "")
-		b.add("kafka to kafka: memory of the process, "+j.delivery, found.resident/1e6, "MB", "")
+		b.add("kafka to kafka: records per CPU-second of weir, "+run.text, found.perCPU, "1/s", run.target)
+		b.add("kafka to kafka: records per second, broker on the same machine, "+run.text, found.perSecond, "1/s", "")
+		b.add("kafka to kafka: memory of the process, "+run.text, found.resident/1e6, "MB", "")
 	}
 	return nil
 }

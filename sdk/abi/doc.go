@@ -105,5 +105,6 @@
 // # Versions
 //
 // A guest that is handed another version returns GuestVersion. testdata/vectors holds batches and results, good and
-// damaged, with what they mean, for every language that speaks this layout.
+// damaged, with what they mean, for every language that speaks this layout. internal/bench/guest/c/count.c is a whole guest
+// without an SDK.
 package abi
