@@ -51,7 +51,7 @@ func (b *bench) hotkey(ctx context.Context) error {
 func (b *bench) others(ctx context.Context, name string, next func() []byte) (float64, error) {
 	j := job{name: "skew-" + name, parallelism: 1, interval: "auto", delivery: "exactly-once", kafka: true}
 	other := func(key []byte) bool { return string(key) != string(same()) }
-	found, err := b.timed(ctx, j, demand{b.rate, skewWarm, min(b.measured(), skewTime), next, other}, nil)
+	found, err := b.timed(ctx, j, demand{rate: b.rate, warm: skewWarm, measured: min(b.measured(), skewTime), next: next, counts: other}, nil)
 	if err != nil {
 		return 0, err
 	}

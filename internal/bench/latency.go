@@ -27,21 +27,26 @@ const (
 
 // latency sends on a schedule and measures until a read_committed consumer has each record.
 func (b *bench) latency(ctx context.Context) error {
-	for _, interval := range []string{"10ms", "auto"} {
-		target := ""
-		if interval == "10ms" {
-			target = "<= 60"
-		}
-		j := job{name: "latency-" + interval, parallelism: 1, interval: interval, delivery: "exactly-once", kafka: true}
-		run, err := b.timed(ctx, j, b.usual(), nil)
+	for _, run := range []struct {
+		delivery, interval, target string
+		prompt                     bool
+	}{
+		{delivery: "exactly-once", interval: "10ms", target: "<= 60"},
+		{delivery: "exactly-once", interval: "auto"},
+		{delivery: "at-least-once", interval: "auto", prompt: true, target: "<= 10"},
+	} {
+		j := job{name: "latency-" + run.delivery + "-" + run.interval, parallelism: 1, interval: run.interval, delivery: run.delivery, kafka: true}
+		load := b.usual()
+		load.prompt = run.prompt
+		found, err := b.timed(ctx, j, load, nil)
 		if err != nil {
-			return fmt.Errorf("interval %s: %w", interval, err)
+			return fmt.Errorf("%s, interval %s: %w", run.delivery, run.interval, err)
 		}
-		name := "exactly-once latency at 10 k records/s, epochs " + interval + ", "
-		b.add(name+"p50", run.quantile(0.5), "ms", "")
-		b.add(name+"p99", run.quantile(0.99), "ms", target)
-		b.add(name+"p99.9", run.quantile(0.999), "ms", "")
-		b.add(name+"max", run.quantile(1), "ms", "")
+		name := run.delivery + " latency at 10 k records/s, epochs " + run.interval + ", "
+		b.add(name+"p50", found.quantile(0.5), "ms", "")
+		b.add(name+"p99", found.quantile(0.99), "ms", run.target)
+		b.add(name+"p99.9", found.quantile(0.999), "ms", "")
+		b.add(name+"max", found.quantile(1), "ms", "")
 	}
 	return nil
 }
@@ -88,7 +93,11 @@ func (b *bench) usual() demand {
 
 // timed runs one job under scheduled load, with meanwhile at half of what is measured, and checks every record of the output.
 func (b *bench) timed(ctx context.Context, j job, d demand, meanwhile func(context.Context, *load) error) (*timing, error) {
-	k, err := dial(b.kafka)
+	gather := linger
+	if d.prompt {
+		gather = 0
+	}
+	k, err := dialWith(b.kafka, gather)
 	if err != nil {
 		return nil, err
 	}

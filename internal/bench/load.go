@@ -17,6 +17,7 @@ type demand struct {
 	measured time.Duration         // of load that is
 	next     func() []byte         // the next record's key
 	counts   func(key []byte) bool // whose latency is timed; nil is every key's
+	prompt   bool                  // the generator sends each record at once, and gathers none
 }
 
 // load is a scheduled run: one goroutine sends, one receives, and at half of what is measured something may happen to the server.

@@ -36,7 +36,9 @@ type topics struct {
 	seeds  kgo.Opt
 }
 
-func dial(address string) (*topics, error) {
+func dial(address string) (*topics, error) { return dialWith(address, linger) }
+
+func dialWith(address string, linger time.Duration) (*topics, error) {
 	seeds := kgo.SeedBrokers(address)
 	client, err := kgo.NewClient(seeds, kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(linger),
 		kgo.MaxBufferedRecords(maxBuffered), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
