@@ -73,6 +73,21 @@ func BenchmarkRead10M(b *testing.B) {
 	})
 }
 
+// BenchmarkTurn1M is what a task does with a batch: it reads the states of its keys, and writes them.
+func BenchmarkTurn1M(b *testing.B) {
+	writes := make([]statestore.Entry, batch)
+	benchmark(b, 1_000_000, func(backend *memory.Backend, entries []statestore.Entry) error {
+		if err := backend.Read(1, entries); err != nil {
+			return err
+		}
+		for i, e := range entries {
+			e.Value = binary.LittleEndian.AppendUint64(writes[i].Value[:0], binary.LittleEndian.Uint64(e.Value)+1)
+			writes[i] = e
+		}
+		return backend.Write(writes)
+	})
+}
+
 func BenchmarkKey(b *testing.B) {
 	e, n := statestore.Entry{Key: make([]byte, 16)}, uint64(1)
 	for range b.N {
