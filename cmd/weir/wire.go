@@ -38,6 +38,9 @@ const embeddedAddress = "embedded"
 // wire names the implementation behind every contract.
 func wire(w wiring) (*node, error) {
 	storage, err := checkpoint.Directory(filepath.Join(w.Config.Data, checkpointFolder))
+	if err == nil {
+		err = storage.Recycle() // the lock of the data directory keeps others out
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +82,7 @@ func wire(w wiring) (*node, error) {
 			return group.Wait()
 		},
 		Controller: jobs, Dispatch: tasks.Dispatch, Modules: modules,
-		Close: func() error { return errors.Join(cache.close(), engine.Close()) },
+		Close: func() error { return errors.Join(cache.close(), engine.Close(), storage.Close()) },
 	}, nil
 }
 

@@ -26,11 +26,13 @@ const (
 
 // DirectoryStorage keeps files in a directory of one machine, or of a mount that several share and that has hard links.
 // A file is written without a name (or, where the file system cannot do that, under another), synced, and then linked to
-// its name, which fails if the name is taken; then the directory is synced: two syncs per file. A Delete is not synced: after a power loss a deleted file may be back.
+// its name, which fails if the name is taken; then the directory is synced: two syncs per file. A Delete is not synced: after
+// a power loss a deleted file may be back, as it was. With Recycle a deleted file is written over instead of a new one.
 type DirectoryStorage struct {
 	root    string
 	writers sync.Pool // of *blockWriter: one per file would be most of what an epoch allocates
 	blocks  sync.Pool // of *[]byte, for writers of large files
+	spares  spares
 }
 
 // Directory opens a directory, makes it if it is missing, tries that it can be written, and removes what earlier
@@ -117,6 +119,26 @@ func (d *DirectoryStorage) Create(ctx context.Context, name string, write func(i
 
 func (d *DirectoryStorage) create(path string, write func(io.Writer) error) error {
 	dir := filepath.Dir(path)
+	done, err := d.createRecycled(path, dir, write)
+	if !done {
+		err = d.createNew(path, dir, write)
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return errors.Join(err, d.discard()) // the next try finds what room there is
+	}
+	if err != nil {
+		return err
+	}
+	last := d.spares.last()
+	if err := syncDir(dir); err != nil {
+		return err
+	}
+	d.spares.ripen(dir, last)
+	return nil
+}
+
+// createNew makes an inode for the file, and the directories that it is in.
+func (d *DirectoryStorage) createNew(path, dir string, write func(io.Writer) error) error {
 	supported, err := d.createUnnamed(path, dir, write)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := d.makeDir(dir); err != nil {
@@ -127,10 +149,7 @@ func (d *DirectoryStorage) create(path string, write func(io.Writer) error) erro
 	if !supported {
 		err = d.createTemp(path, dir, write)
 	}
-	if err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return err
 }
 
 // createTemp writes a file under a temporary name, and links it to its own.
@@ -215,29 +234,54 @@ func (d *DirectoryStorage) Open(ctx context.Context, name string) (File, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, fmt.Errorf("open %s: %w", name, ErrNotExist)
-	}
+	f, err := d.open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
+	return f, nil
+}
+
+func (d *DirectoryStorage) open(path string) (File, error) {
+	d.spares.opening(path)
+	f, err := os.Open(path)
+	if err != nil {
+		d.spares.closed(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, ErrNotExist
+	}
+	if err != nil {
+		return nil, err
+	}
+	file := &directoryFile{File: f, path: path, spares: &d.spares}
 	stat, err := f.Stat()
 	if err == nil && !stat.Mode().IsRegular() {
 		err = fmt.Errorf("%w: not a regular file", ErrNotExist)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", name, err), f.Close())
+		return nil, errors.Join(err, file.Close())
 	}
-	return directoryFile{f, stat.Size()}, nil
+	file.size = stat.Size()
+	return file, nil
 }
 
 type directoryFile struct {
 	*os.File
-	size int64
+	path   string
+	size   int64
+	spares *spares
 }
 
-func (f directoryFile) Size() int64 { return f.size }
+func (f *directoryFile) Size() int64 { return f.size }
+
+// Close ends reading, the first time.
+func (f *directoryFile) Close() error {
+	err := f.File.Close()
+	if !errors.Is(err, os.ErrClosed) {
+		f.spares.closed(f.path)
+	}
+	return err
+}
 
 // List walks the part of the tree that the prefix names; see Storage.
 func (d *DirectoryStorage) List(ctx context.Context, prefix string) ([]string, error) {
@@ -278,7 +322,11 @@ func (d *DirectoryStorage) Delete(ctx context.Context, name string) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("delete %s: %w", name, err)
 	}
-	if err := ignoreMissing(os.Remove(path)); err != nil {
+	done, err := d.recycle(path)
+	if !done {
+		err = ignoreMissing(os.Remove(path))
+	}
+	if err != nil {
 		return fmt.Errorf("delete %s: %w", name, err)
 	}
 	return nil

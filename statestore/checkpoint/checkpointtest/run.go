@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) checkpoint.Storage) {
 		{"ListIsSortedAndByPrefix", lists},
 		{"DeleteRemovesAndForgivesAbsence", deletes},
 		{"AnOpenFileOutlivesItsDeletion", openOutlives},
+		{"AFileEndsWhereItsWritingEnded", endsWhereWritten},
 		{"NamesThatLeaveTheStorageAreRefused", refusesNames},
 		{"AnEndedContextEndsEverything", endedContext},
 	} {
@@ -247,6 +248,30 @@ func openOutlives(s subject) {
 	b := make([]byte, 7)
 	if n, _ := f.ReadAt(b, 0); string(b[:n]) != "content" {
 		s.Errorf("read %q", b[:n])
+	}
+	for i := range 8 { // a storage may use the room of what is deleted
+		s.create(fmt.Sprint("suite/b-", i), "another")
+	}
+	if n, _ := f.ReadAt(b, 0); string(b[:n]) != "content" {
+		s.Errorf("read %q after others were created", b[:n])
+	}
+}
+
+// endsWhereWritten makes files of falling and rising length after others are deleted.
+func endsWhereWritten(s subject) {
+	for _, length := range []int{100_000, 70, 0, 5_000, 4_096, 3, 700_000, 1, 100} {
+		content := strings.Repeat(fmt.Sprint(length%10), length)
+		for _, name := range []string{"suite/a", "suite/b"} {
+			s.create(name, content)
+		}
+		for _, name := range []string{"suite/a", "suite/b"} {
+			if got := s.read(name); got != content {
+				s.Errorf("%d bytes came back as %d, or others", length, len(got))
+			}
+			if err := s.Delete(s.ctx, name); err != nil {
+				s.Fatal(err)
+			}
+		}
 	}
 }
 
