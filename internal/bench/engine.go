@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/weir-run/weir/internal/bench/calls"
 )
 
 const (
@@ -69,7 +71,7 @@ func (b *bench) engine(ctx context.Context) error {
 
 // post sends one request and wants a good answer.
 func post(ctx context.Context, client *http.Client, url, body string) error {
-	_, err := timedPost(ctx, client, url, body)
+	_, err := calls.Post(ctx, client, url, body)
 	if err != nil {
 		return fmt.Errorf("invoke: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weir-run/weir/internal/bench/calls"
 	"github.com/weir-run/weir/internal/binary"
 )
 
@@ -108,7 +109,7 @@ func beats(ctx context.Context, url string) (*timing, error) {
 			return t, nil
 		}
 		pause(ctx, time.Until(due))
-		reply, err := timedPost(ctx, client, url, "1")
+		reply, err := calls.Post(ctx, client, url, "1")
 		if err != nil {
 			return nil, err
 		}
