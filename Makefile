@@ -90,7 +90,7 @@ bench-large: build ## a gigabyte of state: writes bench/large.json and docs/benc
 	go run ./internal/bench -weir bin/weir -large $(BENCHFLAGS)
 
 .PHONY: bench-peers
-bench-peers: build ## the same counter on Weir, Flink, Kafka Streams and StateFun: bench/peers.json and docs/peers.md; PEERFLAGS='-only flink -records 2000000'
+bench-peers: build ## the same counter on Weir, Flink, Kafka Streams, StateFun and Restate: bench/peers.json and docs/peers.md; PEERFLAGS='-only flink -records 2000000'
 	go run ./internal/bench/peers -weir bin/weir $(PEERFLAGS)
 
 .PHONY: release

@@ -32,16 +32,18 @@ type contest struct {
 	dir      string // of everything that is written while it runs
 	brokers  string
 	records  int64 // of a throughput run behind its first, equal pass; 0 leaves throughput out
-	seconds  int   // of a latency run behind its first, equal pass; 0 leaves latency out
+	seconds  int   // of a latency run behind its first, equal pass, and of a pass of calls; 0 leaves both out
 	keys     int64
 	tasks    int // of each system
 	kafka    *topics
 	log      *slog.Logger
 	systems  map[string]system
+	answer   map[string]answering
 	versions map[string]string
 	unfit    map[string]error // why a system could not be prepared
 	brokerIs string           // its version, as far as it is known
 	rows     []row
+	callRows []callRow
 	written  map[string]bool // topics that hold the records of throughput runs
 }
 
@@ -61,7 +63,7 @@ func run() error {
 	flag.StringVar(&kafka, "kafka", "", "address of a broker that runs; empty starts one")
 	flag.StringVar(&work, "dir", ".cache", "where files are written")
 	flag.Int64Var(&c.records, "records", 20_000_000, "records of a throughput run, behind as many that warm it up; 0 leaves throughput out")
-	flag.IntVar(&c.seconds, "seconds", 60, "of load of a latency run, behind as many that warm it up; 0 leaves latency out")
+	flag.IntVar(&c.seconds, "seconds", 60, "of load of a latency run, behind as many that warm it up, and of calls; 0 leaves both out")
 	flag.Int64Var(&c.keys, "keys", 1_000_000, "distinct keys")
 	flag.IntVar(&c.tasks, "tasks", 2, "tasks or threads of each system")
 	flag.Parse()
@@ -75,8 +77,28 @@ func run() error {
 	if c.keys < 1 || c.keys > tally.MaxKeys || c.tasks < 1 || c.records < 0 || c.seconds < 0 {
 		return fmt.Errorf("-keys must be 1 to %d, -tasks at least 1, -records and -seconds not negative", tally.MaxKeys)
 	}
-	if err := c.prepare(ctx, work, weir, chosen); err != nil {
+	calling := chooseCalls(only, delivery)
+	if c.seconds == 0 {
+		calling = nil
+	}
+	if err := c.prepare(ctx, work, weir, chosen, calling); err != nil {
 		return err
+	}
+	failed := c.count(ctx, kafka, chosen)
+	if failed != nil && len(c.rows) == 0 {
+		return failed // no broker, and nothing to write
+	}
+	failed = errors.Join(failed, c.call(ctx, calling))
+	if only == "" && delivery == "" && ctx.Err() == nil {
+		failed = errors.Join(failed, c.write())
+	}
+	return failed
+}
+
+// count runs what goes from Kafka to Kafka.
+func (c *contest) count(ctx context.Context, kafka string, chosen []entry) (err error) {
+	if len(chosen) == 0 {
+		return nil
 	}
 	c.brokers, c.brokerIs = kafka, "at "+kafka
 	if kafka == "" {
@@ -94,38 +116,50 @@ func run() error {
 		return err
 	}
 	defer c.kafka.close()
-	failed := c.all(ctx, chosen)
-	if only == "" && delivery == "" && ctx.Err() == nil {
-		failed = errors.Join(failed, c.write())
-	}
-	return failed
+	return c.all(ctx, chosen)
 }
 
-// choose keeps the entries of the systems and the guarantee asked for. Weir always takes part: without it there is no ratio.
+// choose keeps the entries of the systems and the guarantee asked for. Weir takes part beside any other: without it there is
+// no ratio. None is left when all that are asked for answer calls alone.
 func choose(only, delivery string) ([]entry, error) {
-	systems := []string{weirName}
-	if only != "" {
-		systems = append(systems, strings.Split(only, ",")...)
-	}
-	for _, name := range systems {
-		if !slices.ContainsFunc(lineup, func(e entry) bool { return e.System == name }) {
-			return nil, fmt.Errorf("no system %q", name)
-		}
-	}
 	if delivery != "" && delivery != exactlyOnce && delivery != atLeastOnce {
 		return nil, fmt.Errorf("delivery %q: want %s or %s", delivery, exactlyOnce, atLeastOnce)
 	}
+	names := strings.Split(only, ",")
+	some := only == ""
+	for _, name := range names {
+		counts := slices.ContainsFunc(lineup, func(e entry) bool { return e.System == name })
+		if only != "" && !counts && !slices.Contains(callLineup, name) {
+			return nil, fmt.Errorf("no system %q", name)
+		}
+		some = some || counts
+	}
 	var chosen []entry
 	for _, e := range lineup {
-		if (only == "" || slices.Contains(systems, e.System)) && (delivery == "" || e.Delivery == delivery) {
+		if some && (only == "" || e.System == weirName || slices.Contains(names, e.System)) && (delivery == "" || e.Delivery == delivery) {
 			chosen = append(chosen, e)
 		}
 	}
 	return chosen, nil
 }
 
+// chooseCalls is choose for the systems that answer calls, which are exactly-once.
+func chooseCalls(only, delivery string) []string {
+	names := strings.Split(only, ",")
+	if delivery == atLeastOnce || only != "" && !slices.ContainsFunc(callLineup, func(name string) bool { return slices.Contains(names, name) }) {
+		return nil
+	}
+	var chosen []string
+	for _, name := range callLineup {
+		if only == "" || name == weirName || slices.Contains(names, name) {
+			chosen = append(chosen, name)
+		}
+	}
+	return chosen
+}
+
 // prepare makes an empty directory and brings every system that takes part. One that cannot be brought is told in its rows.
-func (c *contest) prepare(ctx context.Context, work, weir string, chosen []entry) error {
+func (c *contest) prepare(ctx context.Context, work, weir string, chosen []entry, calling []string) error {
 	var err error
 	if c.dir, err = filepath.Abs(filepath.Join(work, "peers")); err != nil {
 		return fmt.Errorf("make work directory: %w", err)
@@ -141,22 +175,33 @@ func (c *contest) prepare(ctx context.Context, work, weir string, chosen []entry
 		return fmt.Errorf("find a place for the peers' libraries: %w", err)
 	}
 	cache = filepath.Join(cache, "weir-peers")
+	own := &weirSystem{binary: weir, dir: c.dir}
 	c.systems = map[string]system{
-		weirName:   &weirSystem{binary: weir, dir: c.dir},
+		weirName:   own,
 		"flink":    &javaSystem{name: "flink", library: "flink-streaming-java", cache: cache, dir: c.dir, options: flinkOptions},
 		"statefun": &javaSystem{name: "statefun", library: "statefun-flink-harness", cache: cache, dir: c.dir, options: flinkOptions},
 		"kstreams": &javaSystem{name: "kstreams", library: "kafka-streams", cache: cache, dir: c.dir},
 	}
+	c.answer = map[string]answering{weirName: own, restateName: &restateSystem{cache: cache}}
 	for _, e := range chosen {
-		if c.versions[e.System] != "" || c.unfit[e.System] != nil {
-			continue
-		}
-		if c.versions[e.System], err = c.systems[e.System].prepare(ctx); err != nil {
-			c.log.Error("system cannot take part", "system", e.System, "err", err)
-			c.unfit[e.System] = err
-		}
+		c.bring(ctx, e.System, c.systems[e.System].prepare)
+	}
+	for _, name := range calling {
+		c.bring(ctx, name, c.answer[name].prepare)
 	}
 	return ctx.Err()
+}
+
+// bring prepares a system once.
+func (c *contest) bring(ctx context.Context, name string, prepare func(context.Context) (string, error)) {
+	if c.versions[name] != "" || c.unfit[name] != nil {
+		return
+	}
+	var err error
+	if c.versions[name], err = prepare(ctx); err != nil {
+		c.log.Error("system cannot take part", "system", name, "err", err)
+		c.unfit[name] = err
+	}
 }
 
 func (c *contest) startKafka(ctx context.Context) (*kafkabroker.Broker, error) {

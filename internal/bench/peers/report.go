@@ -25,10 +25,12 @@ type report struct {
 	Machine  string `json:"machine"`
 	Versions string `json:"versions"`
 	Records  int64  `json:"records"` // of a pass of the throughput runs
-	Seconds  int    `json:"seconds"` // of a pass of the latency runs
+	Seconds  int    `json:"seconds"` // of a pass of the latency runs, and of calls
 	Keys     int64  `json:"keys"`
 	Tasks    int    `json:"tasks"`
 	Rows     []row  `json:"rows"`
+
+	Calls []callRow `json:"calls"`
 }
 
 func (c *contest) report(now time.Time) report {
@@ -36,7 +38,7 @@ func (c *contest) report(now time.Time) report {
 		Date:     now.UTC().Format(time.DateOnly),
 		Machine:  fmt.Sprintf("%d x %s, %s/%s", runtime.NumCPU(), processor(), runtime.GOOS, runtime.GOARCH),
 		Versions: fmt.Sprintf("weir %s, %s, Apache Kafka %s", c.versions[weirName], runtime.Version(), c.brokerIs),
-		Records:  c.records, Seconds: c.seconds, Keys: c.keys, Tasks: c.tasks, Rows: c.rows,
+		Records:  c.records, Seconds: c.seconds, Keys: c.keys, Tasks: c.tasks, Rows: c.rows, Calls: c.callRows,
 	}
 }
 
@@ -100,6 +102,7 @@ func (r report) figures() string {
 			fmt.Fprintf(&d, "\n%s: %s\n", row.title(), oneLine(row.Failed))
 		}
 	}
+	d.WriteString(r.callFigures())
 	return d.String()
 }
 

@@ -48,16 +48,19 @@ spec:
 ---
 kind: weir.v1/module
 spec: {file: guest.wasm}
----
+`
+
+// weirTopics is the part of a module.yaml that reads one topic and writes another.
+const weirTopics = `---
 kind: io.statefun.kafka.v1/ingress
 spec:
   id: bench/in
   address: embedded
   consumerGroupId: %[1]s
-  topics: [{topic: %[4]s, valueType: bench/record, targets: [bench/count]}]
+  topics: [{topic: %[2]s, valueType: bench/record, targets: [bench/count]}]
 ---
 kind: io.statefun.kafka.v1/egress
-spec: {id: out, address: embedded, deliverySemantic: {type: %[6]s}, topic: %[5]s, topics: [%[5]s], compression: none}
+spec: {id: out, address: embedded, deliverySemantic: {type: %[4]s}, topic: %[3]s, topics: [%[3]s], compression: none}
 `
 
 func (w *weirSystem) start(ctx context.Context, a assignment) (process, error) {
@@ -65,24 +68,36 @@ func (w *weirSystem) start(ctx context.Context, a assignment) (process, error) {
 	if interval != auto {
 		interval += "ms"
 	}
+	job := fmt.Sprintf(weirJob, a.id, a.tasks, interval) + fmt.Sprintf(weirTopics, a.id, a.in, a.out, a.Delivery)
+	return w.run(ctx, a.dir, a.id, job, a.brokers)
+}
+
+// callJob is the job that answers calls, and its namespace.
+const callJob = "calls"
+
+func (w *weirSystem) serve(ctx context.Context, dir string, tasks int) (callee, error) {
+	return w.run(ctx, dir, callJob, fmt.Sprintf(weirJob, callJob, tasks, auto), "")
+}
+
+// run starts weir with one job. Without a broker it has none.
+func (w *weirSystem) run(ctx context.Context, dir, name, job, brokers string) (*weirProcess, error) {
 	guest, err := os.ReadFile(w.guest())
 	if err != nil {
 		return nil, fmt.Errorf("read guest: %w", err)
 	}
-	job := fmt.Appendf(nil, weirJob, a.id, a.tasks, interval, a.in, a.out, a.Delivery)
-	for name, text := range map[string][]byte{"guest.wasm": guest, "module.yaml": job} {
-		if err := os.WriteFile(filepath.Join(a.dir, name), text, 0o644); err != nil {
-			return nil, fmt.Errorf("write job %s: %w", a.id, err)
+	for file, text := range map[string][]byte{"guest.wasm": guest, "module.yaml": []byte(job)} {
+		if err := os.WriteFile(filepath.Join(dir, file), text, 0o644); err != nil {
+			return nil, fmt.Errorf("write job %s: %w", name, err)
 		}
 	}
-	log, err := os.Create(filepath.Join(a.dir, "log"))
+	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	server, err := binary.Start(ctx, binary.Config{Path: w.binary, Data: filepath.Join(a.dir, "data"), Kafka: a.brokers, Log: log})
+	server, err := binary.Start(ctx, binary.Config{Path: w.binary, Data: filepath.Join(dir, "data"), Kafka: brokers, Log: log})
 	p := &weirProcess{server, log}
 	if err == nil {
-		if err = server.Deploy(ctx, a.dir, a.id); err == nil {
+		if err = server.Deploy(ctx, dir, name); err == nil {
 			return p, nil
 		}
 	}
@@ -95,6 +110,12 @@ type weirProcess struct {
 }
 
 func (p *weirProcess) pid() int { return p.server.PID() }
+
+func (p *weirProcess) pids() []int { return []int{p.pid()} }
+
+func (p *weirProcess) url(key string) string {
+	return p.server.DataPlane + "/n/" + callJob + "/in/bench/hit/" + key
+}
 
 func (p *weirProcess) ended() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond) // it asks, and does not wait
