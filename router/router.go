@@ -84,8 +84,14 @@ type Lane interface {
 	Recover(ctx context.Context, known bool, last uint64, cookie []byte, pending []Pending) error
 	// Cookie is kept in the manifest of the next outbox and handed to Recover with it.
 	Cookie() []byte
-	// Publish writes one outbox and its marker in one transaction; when it returns nil they are visible under
-	// read_committed. It retries what can heal; any error ends the attempt. ErrRefused names a record refused for good.
+	// Prepare is a head start for the Publish with the same number and outbox, while the epoch is still undecided: it may write
+	// both into a transaction, which it leaves open, so that nothing is visible. What fails in it is for Publish to meet again.
+	Prepare(ctx context.Context, number uint64, outbox [][]byte)
+	// Discard gives up what Prepare began: its epoch failed. Without it the next Publish or Prepare does.
+	Discard(ctx context.Context)
+	// Publish writes one outbox and its marker in one transaction, or ends the one that Prepare with the same number began; when
+	// it returns nil they are visible under read_committed. It retries what can heal; any error ends the attempt. ErrRefused
+	// names a record refused for good.
 	Publish(ctx context.Context, number uint64, outbox [][]byte) error
 	// Close gives the connections back; it publishes nothing.
 	Close() error

@@ -27,6 +27,7 @@ const (
 	IdempotencyOutsideTheEpoch
 	OldFrameAccepted
 	FoldRacesDelta
+	PublishedBeforeCommit
 )
 
 // Names says in words what each bug is, in the order of the constants.
@@ -35,7 +36,7 @@ var Names = []string{
 	"marker read before fencing", "outbox of a vanished lane forgotten", "epoch number reused after a restore",
 	"barrier behind queued output", "reply before commit", "delta dropped after a failed checkpoint",
 	"in-flight messages not recorded", "outbox of n skipped when n+1 exists", "idempotency record not in the epoch",
-	"old attempt's frame accepted", "fold racing a delta",
+	"old attempt's frame accepted", "fold racing a delta", "outbox published before its epoch is committed",
 }
 
 func (b Bug) String() string { return Names[b] }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -42,6 +43,9 @@ type Lane struct {
 	targets  map[string]*target               // all that this producer has written to, by topic
 	pool     sync.Pool                        // of *batch
 	staged   []*outPart                       // those of the outbox in work, in the order of first use
+	open     bool                             // the broker may have an open transaction of this producer
+	head     uint64                           // the outbox that the open transaction holds whole; 0: none
+	began    time.Time                        // of that transaction
 	limit    int                              // of a batch, in bytes; 0 is the topic's
 	base     []byte                           // embedded, while recovering: the manifest's cookie
 	owed     []router.Pending                 // while recovering: the manifest's outboxes
@@ -125,6 +129,29 @@ func (l *Lane) Publish(ctx context.Context, number uint64, outbox [][]byte) erro
 	return authError(l.publish(ctx, number, outbox))
 }
 
+// Prepare implements router.Lane. The embedded broker gets no head start: what of an open transaction its files hold after a
+// crash is for torn outboxes alone to tell.
+func (l *Lane) Prepare(ctx context.Context, number uint64, outbox [][]byte) {
+	if l.e.cfg.Embedded {
+		return
+	}
+	l.head = 0
+	if err := l.write(ctx, number, outbox); err != nil {
+		l.e.cfg.Log.Debug("outbox is not prepared", "lane", l.id, "number", number, "err", err)
+		return
+	}
+	l.head = number
+}
+
+// Discard implements router.Lane.
+func (l *Lane) Discard(ctx context.Context) {
+	l.head = 0
+	if l.open {
+		// An error leaves it open, and Publish meets it.
+		_ = l.initialise(ctx, l.who)
+	}
+}
+
 // Close implements router.Lane.
 func (l *Lane) Close() error {
 	if l.cl != nil {
@@ -185,10 +212,7 @@ func (e *Egress) implicit(ctx context.Context) (bool, error) {
 // publish writes one outbox and its marker, however often it takes to know that both are there.
 func (l *Lane) publish(ctx context.Context, number uint64, outbox [][]byte) error {
 	for try := 1; ; try++ {
-		err := l.stage(ctx, number, outbox)
-		if err == nil {
-			err = l.transact(ctx)
-		}
+		err := l.transact(ctx, number, outbox)
 		if err == nil {
 			l.settle(number)
 			return nil

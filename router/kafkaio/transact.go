@@ -94,9 +94,9 @@ func (l *Lane) initialise(ctx context.Context, as producer) error {
 	}
 }
 
-// become takes an identity; sequences start again.
+// become takes an identity, of which no transaction is open; sequences start again.
 func (l *Lane) become(who producer) {
-	l.who = who
+	l.who, l.open, l.head = who, false, 0
 	for _, to := range l.targets {
 		for _, p := range to.parts {
 			p.sequence = 0
@@ -104,9 +104,29 @@ func (l *Lane) become(who producer) {
 	}
 }
 
-// transact writes what is staged in one transaction. It returns nil only when the broker has said that all of it is
-// committed; after any error, what happened is known only by the marker.
-func (l *Lane) transact(ctx context.Context) error {
+// transact writes an outbox and its marker in one transaction, if Prepare has not done so, and ends it. It returns nil only
+// when the broker has said that all of it is committed; after any error, what happened is known only by the marker.
+func (l *Lane) transact(ctx context.Context, number uint64, outbox [][]byte) error {
+	if l.head == 0 || l.head != number || time.Since(l.began) > l.e.cfg.TxnTimeout/2 { // else the broker may end it first
+		if err := l.write(ctx, number, outbox); err != nil {
+			return err
+		}
+	}
+	l.head = 0
+	return l.end(ctx, true)
+}
+
+// write stages an outbox and its marker, and writes them into a transaction of their own, which stays open.
+func (l *Lane) write(ctx context.Context, number uint64, outbox [][]byte) error {
+	if l.open { // with what is not wanted any more
+		if err := l.initialise(ctx, l.who); err != nil {
+			return err
+		}
+	}
+	if err := l.stage(ctx, number, outbox); err != nil {
+		return err
+	}
+	l.open, l.began = true, time.Now()
 	if !l.implicit {
 		keys := make([]partitionKey, len(l.staged))
 		for n, p := range l.staged {
@@ -127,7 +147,7 @@ func (l *Lane) transact(ctx context.Context) error {
 	if time.Since(start) >= brokerPause {
 		l.wary = waryEpochs
 	}
-	return l.end(ctx, true)
+	return nil
 }
 
 // complete waits until the broker has told the last commit to the partitions, which goes on after the commit is answered.
@@ -197,6 +217,7 @@ func (l *Lane) end(ctx context.Context, commit bool) error {
 			err = kerr.ErrorForCode(resp.ErrorCode)
 		}
 		if err == nil {
+			l.open = false
 			if l.implicit && resp.ProducerID >= 0 { // the broker gives each transaction an epoch of its own
 				l.become(producer{resp.ProducerID, resp.ProducerEpoch})
 			}

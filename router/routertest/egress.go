@@ -27,6 +27,9 @@ func TestEgress(t *testing.T, w World, open OpenEgress) {
 	s := egressSuite{w, open}
 	for name, run := range map[string]func(*testing.T){
 		"PublishedOutboxesAreVisibleOnceInOrder":   s.publish,
+		"PreparedOutboxIsSeenWhenPublished":        s.prepared,
+		"PreparedOutboxIsGivenUpForAnother":        s.givenUp,
+		"RecoverGivesUpWhatWasPrepared":            s.abandoned,
 		"RecordsLeaveWholeWithEveryCompression":    s.whole,
 		"KeysChooseThePartitionThatJavaChooses":    s.keys,
 		"LargeOutboxIsCutIntoBatches":              s.large,

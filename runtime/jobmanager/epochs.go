@@ -39,7 +39,7 @@ func (j *master) act(ctx context.Context, a action) ([]action, error) {
 	switch a := a.(type) {
 	case trigger:
 		j.broadcast(&wire.Trigger{
-			Attempt: j.attempt, Trigger: a.trigger, Switch: a.ask.version, Final: a.ask.final, Inline: j.inline(),
+			Attempt: j.attempt, Trigger: a.trigger, Number: j.manifest.Number + 1, Switch: a.ask.version, Final: a.ask.final, Inline: j.inline(),
 			Trace: j.trace.begin(ctx, j.manager.config.Tracing, j),
 		})
 	case commit:

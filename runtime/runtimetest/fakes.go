@@ -6,6 +6,7 @@
 package runtimetest
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -179,6 +180,8 @@ type Broker struct {
 	markers map[string]uint64
 	holder  map[string]int // fencing: the newest holder of a lane
 	waiters []chan struct{}
+	// Prepared is called when an outbox is prepared, before its epoch is decided.
+	Prepared func(lane string, number uint64)
 	// Publish is called before an outbox is published; an error fails the publication.
 	Publish func(lane string, number uint64) error
 	// Refuse is asked for every record of an outbox; an error is the broker's refusal for good.
@@ -379,10 +382,23 @@ func (b *Broker) write(batch []byte) error {
 func (e *egress) Lane(id string) (router.Lane, error) { return &lane{broker: e.broker, id: id}, nil }
 
 type lane struct {
-	broker *Broker
-	id     string
-	term   int
+	broker   *Broker
+	id       string
+	term     int
+	head     uint64 // prepared
+	prepared []byte
 }
+
+// Prepare implements router.Lane: what is published under the same number has to be the same.
+func (l *lane) Prepare(_ context.Context, number uint64, outbox [][]byte) {
+	l.head, l.prepared = number, bytes.Join(outbox, nil)
+	if l.broker.Prepared != nil {
+		l.broker.Prepared(l.id, number)
+	}
+}
+
+// Discard implements router.Lane.
+func (l *lane) Discard(context.Context) { l.head, l.prepared = 0, nil }
 
 func (l *lane) Cookie() []byte { return nil }
 func (l *lane) Close() error   { return nil }
@@ -410,6 +426,10 @@ func (l *lane) Recover(_ context.Context, known bool, last uint64, _ []byte, pen
 }
 
 func (l *lane) Publish(_ context.Context, number uint64, outbox [][]byte) error {
+	if l.head == number && !bytes.Equal(l.prepared, bytes.Join(outbox, nil)) {
+		return fmt.Errorf("lane %s publishes under %d what was not prepared", l.id, number)
+	}
+	l.head = 0
 	return l.publish(number, outbox)
 }
 

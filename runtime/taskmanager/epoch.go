@@ -25,6 +25,7 @@ const unsettledSection = "unsettled/"
 // epoch is one trigger in this worker: the snapshots of its tasks, and those of epochs that failed before it.
 type epoch struct {
 	trigger   uint64
+	number    uint64 // of its manifest, should it be committed; 0 before the trigger has come
 	snapshots []*snapshot
 	carried   []*snapshot // of aborted epochs: their deltas, outboxes and replies join this one
 	aborted   bool
@@ -68,6 +69,11 @@ func (w *worker) acknowledge(ctx context.Context, e *epoch) error {
 // persist writes an epoch's file, and tells the JobManager.
 func (w *worker) persist(ctx context.Context, e *epoch) {
 	ack := &wire.Acknowledge{Attempt: w.attempt, Trigger: e.trigger, Lanes: w.laneOutputs(e), Idle: e.idle(), Segments: e.segments()}
+	for _, p := range w.publishers {
+		if outbox := w.outbox(e, p); len(outbox) > 0 {
+			p.prepare(e, outbox)
+		}
+	}
 	var err error
 	w.traceSeals(ctx, e)
 	writing, written := time.Now(), w.epochSpan(ctx, e, "write")
@@ -339,7 +345,7 @@ func (w *worker) complete(ctx context.Context, c *wire.Complete) error {
 	for _, p := range w.publishers {
 		if outbox := w.outbox(e, p); len(outbox) > 0 {
 			w.unpublished++
-			p.put(&publication{number: c.Number, outbox: outbox, trace: e.trace, links: e.links(p.task)})
+			p.put(&publication{epoch: e.trigger, number: c.Number, outbox: outbox, trace: e.trace, links: e.links(p.task)})
 		}
 	}
 	for s := range e.all {
@@ -403,6 +409,9 @@ func (w *worker) abort(trigger uint64) {
 	e.aborted = true
 	if w.awaiting == e {
 		w.awaiting = nil
+	}
+	for _, p := range w.publishers {
+		p.discard(trigger)
 	}
 	if planted.Is(planted.DeltaDroppedAfterFailedCheckpoint) {
 		return

@@ -12,7 +12,8 @@ import (
 	"github.com/weir-run/weir/runtime/internal/wire"
 )
 
-// publisher writes the outboxes of one lane, in the order of epochs.
+// publisher writes the outboxes of one lane, in the order of epochs. What an undecided epoch holds for the lane goes to the
+// broker while its manifest is written, in a transaction that ends only behind the commit.
 type publisher struct {
 	id      string
 	task    int
@@ -20,6 +21,7 @@ type publisher struct {
 	lane    router.Lane
 	inbox   *wire.Inbox[publication]
 	tracing *telemetry.Tracing
+	ahead   uint64 // trigger of the epoch whose outbox is prepared; 0: none. The publisher's goroutine's own
 
 	mu        sync.Mutex // guards what follows; a leaf
 	owed      []owed     // committed and not known to be out, the oldest first
@@ -32,13 +34,31 @@ type owed struct {
 	bytes  int64
 }
 
-// publication is one committed outbox.
+// publication is what a publisher is to do with an outbox.
 type publication struct {
+	todo   todo
+	epoch  uint64 // the trigger
 	number uint64
 	outbox [][]byte
 	trace  *functions.Trace  // of its epoch, or nil
 	links  []functions.Trace // sampled invocations that wrote to it
 }
+
+type todo uint8
+
+const (
+	publish todo = iota // its epoch is committed
+	prepare             // it is not yet, and would be number
+	discard             // it never will be
+)
+
+// prepare gives the lane the outbox of an epoch that is not decided.
+func (p *publisher) prepare(e *epoch, outbox [][]byte) {
+	p.inbox.Put(publication{todo: prepare, epoch: e.trigger, number: e.number, outbox: outbox})
+}
+
+// discard tells that an epoch failed: its outbox joins the next.
+func (p *publisher) discard(trigger uint64) { p.inbox.Put(publication{todo: discard, epoch: trigger}) }
 
 func (p *publisher) put(next *publication) {
 	size := 0
@@ -87,13 +107,23 @@ func (p *publisher) run(ctx context.Context, done func(number uint64)) error {
 		case <-p.inbox.Ready():
 		}
 		for _, next := range p.inbox.Take(nil) {
-			err := p.publish(ctx, &next)
-			if err != nil {
-				return fmt.Errorf("publish epoch %d: %w", next.number, &laneError{p.id, err})
+			if p.ahead != 0 && (p.ahead != next.epoch || next.todo == discard) {
+				p.ahead = 0
+				p.lane.Discard(ctx)
 			}
-			failpoint.Hit("published")
-			p.out(next.number)
-			done(next.number)
+			switch next.todo {
+			case prepare:
+				p.ahead = next.epoch
+				p.lane.Prepare(ctx, next.number, next.outbox)
+			case publish:
+				p.ahead = 0
+				if err := p.publish(ctx, &next); err != nil {
+					return fmt.Errorf("publish epoch %d: %w", next.number, &laneError{p.id, err})
+				}
+				failpoint.Hit("published")
+				p.out(next.number)
+				done(next.number)
+			}
 		}
 	}
 }

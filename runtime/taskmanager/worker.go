@@ -148,7 +148,7 @@ func (w *worker) handle(ctx context.Context, group *errgroup.Group, m wire.Messa
 			w.epochs = append(w.epochs, e)
 		}
 		e.trace = w.traceOf(c.Trace)
-		e.ordered, e.inline = true, c.Inline
+		e.ordered, e.number, e.inline = true, c.Number, c.Inline
 		if c.Switch != 0 {
 			w.switched = c.Switch
 		}

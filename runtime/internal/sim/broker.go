@@ -160,6 +160,8 @@ type lane struct {
 	logs    *logs
 	id      string
 	holder  int
+	open    bool   // a transaction may be, with something in it
+	head    uint64 // the outbox that it holds whole; 0: none
 }
 
 var (
@@ -220,6 +222,7 @@ func (l *lane) take(ctx context.Context, again bool) error {
 			}
 			l.holder, l.logs.newest[l.id] = l.logs.holders[l.id], l
 		}
+		l.open, l.head = false, 0
 		return nil
 	})
 }
@@ -263,9 +266,45 @@ func (l *lane) Recover(ctx context.Context, known bool, last uint64, _ []byte, p
 	return nil
 }
 
+// Prepare implements router.Lane.
+func (l *lane) Prepare(ctx context.Context, number uint64, outbox [][]byte) {
+	l.head = 0
+	if l.write(ctx) != nil {
+		return
+	}
+	l.head = number
+	if planted.Is(planted.PublishedBeforeCommit) {
+		_ = l.commit(number, outbox) // Publish meets what is wrong
+	}
+}
+
+// Discard implements router.Lane.
+func (l *lane) Discard(ctx context.Context) {
+	l.head = 0
+	if l.open {
+		_ = l.take(ctx, true) // Publish meets what is wrong
+	}
+}
+
 // Publish implements router.Lane.
 func (l *lane) Publish(ctx context.Context, number uint64, outbox [][]byte) error {
+	if l.head == number && planted.Is(planted.PublishedBeforeCommit) {
+		l.open = false
+		return nil
+	}
 	return l.publish(ctx, number, outbox)
+}
+
+// write sends an outbox into a transaction of its own; what an earlier one left open is ended first.
+func (l *lane) write(ctx context.Context) error {
+	if l.open {
+		if err := l.take(ctx, true); err != nil {
+			return err
+		}
+	}
+	l.open = true
+	_, err := l.ask(ctx, "write", nil)
+	return err // the broker aborts what was written
 }
 
 func (l *lane) publish(ctx context.Context, number uint64, outbox [][]byte) error {
@@ -289,9 +328,12 @@ func (l *lane) publish(ctx context.Context, number uint64, outbox [][]byte) erro
 
 // transact is one transaction: written, ended, and the answer.
 func (l *lane) transact(ctx context.Context, number uint64, outbox [][]byte) error {
-	if _, err := l.ask(ctx, "write", nil); err != nil {
-		return err // the broker aborts what was written
+	if l.head == 0 || l.head != number {
+		if err := l.write(ctx); err != nil {
+			return err
+		}
 	}
+	l.head = 0
 	// What a fenced lane ends late comes to nothing.
 	done, err := l.ask(ctx, "end", func() { _ = l.commit(number, outbox) })
 	if done {
@@ -302,6 +344,7 @@ func (l *lane) transact(ctx context.Context, number uint64, outbox [][]byte) err
 	if err != nil {
 		return err
 	}
+	l.open = false
 	if planted.Is(planted.MarkerOutsideTheTransaction) {
 		return l.insist(ctx, "mark", func() error { l.logs.markers[l.id] = number; return nil })
 	}

@@ -51,6 +51,7 @@ type (
 	Trigger struct {
 		Attempt
 		Trigger uint64 `json:"trigger"`
+		Number  uint64 `json:"number"` // that the epoch's manifest would have, so that its output can be prepared
 		Switch  int    `json:"switch,omitempty"`
 		Final   bool   `json:"final,omitempty"`
 		Inline  int    `json:"inline,omitempty"` // bytes of this TaskManager's files that the manifest would hold
