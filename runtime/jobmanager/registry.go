@@ -61,7 +61,32 @@ type deployedVersion struct {
 	CreatedAt time.Time `json:"createdAt"`
 }
 
-const recordFormat = 1
+const (
+	recordFormat = 1
+	recordWord   = "weir-job" // of checkpoint.SealText
+)
+
+// encode is the bytes of a record's file: JSON in one line, and one that says format, length and CRC32C.
+func (r *record) encode() ([]byte, error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode record of job %s: %w", r.Name, err)
+	}
+	return checkpoint.SealText(recordWord, recordFormat, append(text, '\n')), nil
+}
+
+// decodeRecord reads what encode writes: checkpoint.ErrDamaged for anything else, checkpoint.ErrNewer for a later format.
+func decodeRecord(b []byte) (*record, error) {
+	text, _, err := checkpoint.OpenText(recordWord, recordFormat, b)
+	if err != nil {
+		return nil, err
+	}
+	r := &record{}
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("%w: %w", checkpoint.ErrDamaged, err)
+	}
+	return r, nil
+}
 
 // version finds a version by number.
 func (r *record) version(number int) *deployedVersion {
@@ -106,8 +131,8 @@ func (g *registry) save(ctx context.Context, r *record) error {
 	for errors.Is(err, checkpoint.ErrExists) {
 		next.Sequence++
 		var body []byte
-		if body, err = json.Marshal(&next); err != nil {
-			return fmt.Errorf("encode record of job %s: %w", r.Name, err)
+		if body, err = next.encode(); err != nil {
+			return err
 		}
 		err = g.write(ctx, recordName(r.Name, next.Sequence), body)
 		if !errors.Is(err, checkpoint.ErrExists) {
@@ -165,10 +190,10 @@ func (g *registry) own(ctx context.Context, name string) *record {
 	g.mu.Lock()
 	mine := err == nil && g.unclear[name][sha256.Sum256(body)]
 	g.mu.Unlock()
-	r := &record{}
-	if !mine || json.Unmarshal(body, r) != nil {
+	if !mine {
 		return nil
 	}
+	r, _ := decodeRecord(body) // nil, if it could not be read after all
 	return r
 }
 
@@ -240,12 +265,9 @@ func (g *registry) read(ctx context.Context, name string) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &record{}
-	if err := json.Unmarshal(body, r); err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", name, checkpoint.ErrDamaged, err)
-	}
-	if r.Format > recordFormat {
-		return nil, fmt.Errorf("%s has format %d, this weir reads up to %d: %w", name, r.Format, recordFormat, checkpoint.ErrNewer)
+	r, err := decodeRecord(body)
+	if err != nil {
+		return nil, fmt.Errorf("job record %s: %w: restore it, or move it away to go on with the one before it (docs/operations.md#a-damaged-checkpoint)", name, err)
 	}
 	return r, nil
 }

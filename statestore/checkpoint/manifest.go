@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"hash/crc32"
 	"strconv"
 	"strings"
 )
@@ -21,7 +20,7 @@ const (
 	// maxManifestBytes bounds what is read for a manifest: 1000 tasks with 100 files each, many times over.
 	maxManifestBytes = 64 << 20
 
-	manifestWord   = "weir-manifest"
+	manifestWord   = "weir-manifest" // of SealText
 	manifestPrefix = "manifest-"
 	// manifestDigits makes names sort as numbers; at 100 epochs a second they last three million years.
 	manifestDigits = 16
@@ -38,33 +37,14 @@ func EncodeManifest(m *Manifest) ([]byte, error) {
 	if m.Format >= holdsManifest {
 		text = append(AppendFiles(text, m.Inline), '\n')
 	}
-	return append(text, manifestTrailer(m.Format, text)...), nil
-}
-
-// manifestTrailer is the last line; its checksum covers the text and the line itself up to there.
-func manifestTrailer(format int, text []byte) string {
-	line := fmt.Sprintf("%s %d %d ", manifestWord, format, len(text))
-	crc := crc32.Update(crc32.Checksum(text, castagnoli), castagnoli, []byte(line))
-	return fmt.Sprintf("%s%08x\n", line, crc)
+	return SealText(manifestWord, m.Format, text), nil
 }
 
 // DecodeManifest reads what EncodeManifest writes: ErrDamaged for anything else, ErrNewer for a later format.
 func DecodeManifest(b []byte) (*Manifest, error) {
-	end := bytes.LastIndexByte(bytes.TrimSuffix(b, []byte("\n")), '\n') + 1
-	text, trailer := b[:end], string(b[end:])
-	fields := strings.Fields(trailer)
-	if len(fields) != 4 || fields[0] != manifestWord {
-		return nil, fmt.Errorf("%w: no trailer", ErrDamaged)
-	}
-	format, err := strconv.Atoi(fields[1])
-	if err != nil || format < 1 {
-		return nil, fmt.Errorf("%w: format %q", ErrDamaged, fields[1])
-	}
-	if trailer != manifestTrailer(format, text) {
-		return nil, fmt.Errorf("%w: its length or checksum is not what its trailer says", ErrDamaged)
-	}
-	if format > ManifestVersion {
-		return nil, fmt.Errorf("manifest format %d: %w", format, ErrNewer)
+	text, format, err := OpenText(manifestWord, ManifestVersion, b)
+	if err != nil {
+		return nil, err
 	}
 	m := &Manifest{}
 	if format >= holdsManifest {
