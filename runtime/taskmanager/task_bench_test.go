@@ -53,23 +53,28 @@ func BenchmarkLoop(b *testing.B) {
 
 // benchTask is a task that reads endless records and counts them per key.
 func benchTask(b *testing.B, delivery functions.Delivery) *task {
-	name := functions.TypeName{Namespace: "bench", Name: "counter"}
+	return benchTaskOf(b, delivery, newEndless(), countingModule{}, &functions.Description{ABI: abi.Version, Functions: []functions.FunctionSpec{
+		{Type: benchCounter, States: []functions.StateSpec{{Name: "n"}}},
+	}})
+}
+
+var benchCounter = functions.TypeName{Namespace: "bench", Name: "count"}
+
+// benchTaskOf is a task whose records go to function bench/count of a module.
+func benchTaskOf(b *testing.B, delivery functions.Delivery, source router.Ingress, module Module, description *functions.Description) *task {
 	cluster := functions.Cluster{Address: "memory"}
 	job := functions.Job{
 		Name: "bench", KeyGroups: functions.DefaultKeyGroups, Parallelism: 1,
-		Modules: []functions.Module{{Description: &functions.Description{ABI: abi.Version, Functions: []functions.FunctionSpec{
-			{Type: name, States: []functions.StateSpec{{Name: "n"}}},
-		}}}},
-		Ingresses: []functions.Ingress{{ID: "in", Cluster: cluster, Topics: []functions.IngressTopic{{Topic: "in", Targets: []functions.TypeName{name}}}}},
+		Modules:   []functions.Module{{Description: description}},
+		Ingresses: []functions.Ingress{{ID: "in", Cluster: cluster, Topics: []functions.IngressTopic{{Topic: "in", Targets: []functions.TypeName{benchCounter}}}}},
 		Egresses:  []functions.Egress{{ID: "out", Cluster: cluster, Delivery: delivery, Topic: "out", Topics: []string{"out"}}},
 	}
-	source := newEndless()
 	m := New(wire.NewNetwork().Join("taskmanager"), Config{
 		State: func(from, to functions.KeyGroup) statestore.Backend {
 			return memory.New(memory.Config{From: from, To: to})
 		},
 		Ingress: func(*IngressRequest) (router.Ingress, error) { return source, nil },
-		Modules: func(context.Context, *functions.Module) (Module, error) { return countingModule{}, nil },
+		Modules: func(context.Context, *functions.Module) (Module, error) { return module, nil },
 		Log:     slog.New(slog.DiscardHandler),
 	})
 	d := &wire.Deploy{Version: wire.Version{Job: job, Dictionary: new(functions.Dictionary).Extend(&job)}, Tasks: []int{0}, Manifest: &checkpoint.Manifest{}}
