@@ -15,6 +15,7 @@ import (
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/runtime/jobmanager"
+	"github.com/weir-run/weir/statestore/checkpoint"
 )
 
 // deployInput is PUT /v1/jobs/{job}: a job as JSON, or the text of a module.yaml.
@@ -166,9 +167,9 @@ func (a *API) complete(ctx context.Context, name string, job *functions.Job) err
 				fmt.Sprintf("upload %s with POST /v1/modules and set its digest", m.File))
 		}
 		description, err := a.cfg.Modules.Describe(ctx, m.Digest)
-		if errors.Is(err, ErrNoModule) {
+		if errors.Is(err, ErrNoModule) || errors.Is(err, checkpoint.ErrDamaged) {
 			return newProblem(http.StatusUnprocessableEntity, "no-such-module", "a module is not uploaded",
-				fmt.Sprintf("%s (%s) is not stored; upload it with POST /v1/modules", m.Digest, m.File))
+				fmt.Sprintf("%s (%s) is not stored, or damaged; upload it with POST /v1/modules", m.Digest, m.File))
 		}
 		if err != nil {
 			return err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/statestore/checkpoint"
 )
 
 // MaxModuleBytes bounds an upload. A standard-Go guest has 2 to 6 MB; what the engine accepts is smaller still.
@@ -32,8 +33,12 @@ const (
 // wasmMagic begins every WASM binary.
 var wasmMagic = []byte("\x00asm")
 
-// ErrNoModule reports a digest that is not stored.
-var ErrNoModule = errors.New("module is not stored")
+// ErrNoModule reports a digest that is not stored. As a checkpoint.ErrNotExist it fails a job that needs the module: a restart
+// does not bring it back.
+var ErrNoModule = fmt.Errorf("module is not stored: %w", checkpoint.ErrNotExist)
+
+// deployAgain is how a module comes back that is damaged or gone.
+const deployAgain = "deploy the same module again, or its next version"
 
 // Prepare validates a module and returns what it says of itself. A *router.Problem is told to the client as it is.
 type Prepare func(ctx context.Context, module []byte) (*functions.Description, error)
@@ -74,7 +79,8 @@ func OpenModules(dir string, prepare Prepare) (*Modules, error) {
 	return &Modules{dir: dir, prepare: prepare, described: map[string]*functions.Description{}}, nil
 }
 
-// Put stores what r holds, at most MaxModuleBytes. Errors that the client caused are *router.Problem.
+// Put stores what r holds, at most MaxModuleBytes, also over a damaged file of the same module. Errors that the client caused
+// are *router.Problem.
 func (m *Modules) Put(ctx context.Context, r io.Reader) (Uploaded, error) {
 	temp, err := os.CreateTemp(m.dir, tempPattern)
 	if err != nil {
@@ -89,7 +95,7 @@ func (m *Modules) Put(ctx context.Context, r io.Reader) (Uploaded, error) {
 	if err != nil {
 		return Uploaded{}, err
 	}
-	if m.Has(digest) {
+	if _, err := m.Get(digest); err == nil { // what cannot be read is written anew: these are its bytes
 		d, err := m.Describe(ctx, digest)
 		return Uploaded{Digest: digest, Bytes: size, Existed: true, Description: d}, err
 	}
@@ -168,21 +174,22 @@ func (m *Modules) Has(digest string) bool {
 	return err == nil
 }
 
-// Get returns the module's bytes after it has checked them against the digest; ErrNoModule when it is not stored.
+// Get returns the module's bytes after it has checked them against the digest: ErrNoModule when it is not stored,
+// checkpoint.ErrDamaged when the file holds other bytes.
 func (m *Modules) Get(digest string) ([]byte, error) {
 	if !validDigest(digest) {
 		return nil, fmt.Errorf("module %q: %w", digest, ErrNoModule)
 	}
 	module, err := os.ReadFile(m.path(digest))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("module %s: %w", digest, ErrNoModule)
+		return nil, fmt.Errorf("module %s: %w; %s", digest, ErrNoModule, deployAgain)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read module %s: %w", digest, err)
 	}
 	sum := sha256.Sum256(module)
 	if got := digestPrefix + hex.EncodeToString(sum[:]); got != digest {
-		return nil, fmt.Errorf("module file %s is damaged: its digest is %s", m.path(digest), got)
+		return nil, fmt.Errorf("module file %s is %w: its digest is %s; %s", m.path(digest), checkpoint.ErrDamaged, got, deployAgain)
 	}
 	return module, nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/weir-run/weir/deploy"
+	"github.com/weir-run/weir/statestore/checkpoint"
 )
 
 func open(t *testing.T, dir string) *deploy.Modules {
@@ -117,8 +118,30 @@ func TestADamagedModuleIsNamedAndNotReturned(t *testing.T) {
 	if err := os.WriteFile(file, []byte("\x00asm evil"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.Get(stored.Digest); err == nil || !strings.Contains(err.Error(), file) {
+	_, err = m.Get(stored.Digest)
+	if !errors.Is(err, checkpoint.ErrDamaged) || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "deploy the same module again") {
 		t.Fatalf("got %v", err)
+	}
+}
+
+func TestAnUploadReplacesADamagedModule(t *testing.T) {
+	dir := t.TempDir()
+	const module = "\x00asm good"
+	stored, err := open(t, dir).Put(t.Context(), strings.NewReader(module))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, damaged := range []string{"\x00asm evil", "\x00asm", ""} {
+		if err := os.WriteFile(filepath.Join(dir, names(t, dir)[0]), []byte(damaged), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m := open(t, dir)
+		if again, err := m.Put(t.Context(), strings.NewReader(module)); err != nil || again.Existed || again.Digest != stored.Digest {
+			t.Errorf("%q: %+v, %v", damaged, again, err)
+		}
+		if got, err := m.Get(stored.Digest); err != nil || string(got) != module {
+			t.Errorf("%q: got %q, %v", damaged, got, err)
+		}
 	}
 }
 

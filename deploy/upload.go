@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weir-run/weir/statestore/checkpoint"
 )
 
 // uploadTimeout bounds the reading of a module: the largest one over one megabyte per second.
@@ -56,9 +58,13 @@ func (a *API) registerModules(api huma.API) {
 
 func (a *API) describe(ctx context.Context, digest string) (Uploaded, error) {
 	module, err := a.cfg.Modules.Get(digest)
-	if errors.Is(err, ErrNoModule) {
+	switch {
+	case errors.Is(err, ErrNoModule):
 		return Uploaded{}, newProblem(http.StatusNotFound, "no-such-module", "no such module",
 			digest+" is not stored; upload it with POST /v1/modules")
+	case errors.Is(err, checkpoint.ErrDamaged): // 404 has clients upload it, which replaces the file
+		return Uploaded{}, newProblem(http.StatusNotFound, "no-such-module", "the stored module is damaged",
+			digest+" is damaged on the server's disk; upload it with POST /v1/modules")
 	}
 	if err != nil {
 		return Uploaded{}, err

@@ -184,6 +184,21 @@ func (j *master) resume(ctx context.Context) error {
 	return j.begin(ctx)
 }
 
+// revive starts a job that failed and is deployed again as it is: its modules may have been mended by that.
+func (m *Manager) revive(ctx context.Context, view DeployedView) (DeployedView, error) {
+	_, err := m.verb(ctx, view.Job, func(ctx context.Context, j *master) error {
+		if j.state != Failed || j.record.Current != view.Version {
+			return nil
+		}
+		view.Unchanged, view.Restarted, view.Checkpoint, j.lastError = false, true, 0, ""
+		if j.manifest != nil {
+			view.Checkpoint = j.manifest.Number
+		}
+		return j.resume(ctx)
+	})
+	return view, err
+}
+
 // remove deletes a job that does not run.
 func (j *master) remove(ctx context.Context) error {
 	if j.phase != idle && j.phase != waiting || j.state == Running {

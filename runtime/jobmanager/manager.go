@@ -251,6 +251,9 @@ func (m *Manager) Deploy(ctx context.Context, job *functions.Job, options Deploy
 			return DeployedView{}, err
 		}
 		plan.view.DryRun = options.DryRun
+		if err == nil && !options.DryRun {
+			return m.revive(ctx, plan.view)
+		}
 		return plan.view, err
 	}
 	m.mu.Lock()
