@@ -55,7 +55,7 @@ func Listen(address string, insecure bool, handler http.Handler, log *slog.Logge
 	return &Server{
 		listener: listener,
 		http: &http.Server{
-			Handler:           http.NewCrossOriginProtection().Handler(handler),
+			Handler:           sameOrigin(handler),
 			ReadHeaderTimeout: headerTimeout,
 			IdleTimeout:       idleTimeout,
 			MaxHeaderBytes:    maxHeaderBytes,
@@ -127,10 +127,20 @@ func loopbackOnly(next http.Handler) http.Handler {
 			host = r.Host
 		}
 		if !loopbackHost(host) {
-			newProblem(http.StatusMisdirectedRequest, "host", "not a loopback host",
-				fmt.Sprintf("the server listens on loopback and was asked for %q", r.Host)).write(w)
+			newProblem(http.StatusForbidden, "foreign-host", "request for another host",
+				fmt.Sprintf("this listener is for this machine only, and was asked for %.256q: use localhost or 127.0.0.1 as host", r.Host)).write(w)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// sameOrigin refuses what a web page of another origin sent, but for safe methods.
+func sameOrigin(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		newProblem(http.StatusForbidden, "foreign-origin", "request from another site",
+			"pages of other sites may change and invoke nothing here: send the request from a program, without the header Origin").write(w)
+	}))
+	return protection.Handler(next)
 }

@@ -2,12 +2,15 @@ package deploy_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"testing"
 
 	"github.com/weir-run/weir/deploy"
+	"github.com/weir-run/weir/router"
 )
 
 func ok(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
@@ -47,29 +50,39 @@ func TestOnLoopbackAWebPageIsNoWayIn(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
 	for _, c := range []struct {
-		name, host, site string
-		status           int
+		name, host, header, value string
+		status                    int
+		kind                      string
 	}{
-		{"a tool", server.Addr(), "", http.StatusNoContent},
-		{"localhost", "localhost", "", http.StatusNoContent},
-		{"a name that was pointed at loopback", "evil.example:8088", "", http.StatusMisdirectedRequest},
-		{"a page of another origin", server.Addr(), "cross-site", http.StatusForbidden},
+		{"a tool", server.Addr(), "", "", http.StatusNoContent, ""},
+		{"localhost", "localhost", "", "", http.StatusNoContent, ""},
+		{"a name that was pointed at loopback", "evil.example:8088", "", "", http.StatusForbidden, "foreign-host"},
+		{"a page of another site", server.Addr(), "Sec-Fetch-Site", "cross-site", http.StatusForbidden, "foreign-origin"},
+		{"a page in an old browser", server.Addr(), "Origin", "http://evil.example", http.StatusForbidden, "foreign-origin"},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+server.Addr()+"/", http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
 		request.Host = c.host
-		if c.site != "" {
-			request.Header.Set("Sec-Fetch-Site", c.site)
+		if c.header != "" {
+			request.Header.Set(c.header, c.value)
 		}
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
 			t.Fatal(err)
 		}
+		text, err := io.ReadAll(response.Body)
 		response.Body.Close()
-		if response.StatusCode != c.status {
-			t.Errorf("%s: %d, want %d", c.name, response.StatusCode, c.status)
+		if response.StatusCode != c.status || err != nil {
+			t.Errorf("%s: %d, want %d; %v", c.name, response.StatusCode, c.status, err)
+		}
+		var p router.Problem
+		if c.kind == "" {
+			continue
+		}
+		if err := json.Unmarshal(text, &p); err != nil || p.Type != c.kind || response.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %q as %s: %v", c.name, text, response.Header.Get("Content-Type"), err)
 		}
 	}
 	stop()

@@ -144,7 +144,8 @@ func (r *request) fromElsewhere() *router.Problem {
 	}
 	origin, err := url.Parse(r.origin)
 	if err != nil || origin.Host != r.host {
-		return refuse(http.StatusForbidden, "foreign-origin", "request from another site", "pages of other sites may not invoke functions here")
+		return refuse(http.StatusForbidden, "foreign-origin", "request from another site",
+			"pages of other sites may not invoke functions here: send the request from a program, without the header Origin")
 	}
 	return nil
 }
