@@ -125,7 +125,8 @@ func TestLanePublishesOnceWhateverHealsInBetween(t *testing.T) {
 			cut := &cutter{}
 			c, k := fake(t, append(opts, kfake.ListenFn(cut.listen))...)
 			for _, f := range healing() {
-				t.Run(f.name, func(t *testing.T) { survive(t, c, cut, k, f) })
+				t.Run(f.name, func(t *testing.T) { survive(t, c, cut, k, f, false) })
+				t.Run(f.name+"Prepared", func(t *testing.T) { survive(t, c, cut, k, f, true) })
 			}
 		})
 	}
@@ -133,7 +134,7 @@ func TestLanePublishesOnceWhateverHealsInBetween(t *testing.T) {
 
 // survive publishes ten outboxes, has the fault while the fifth goes out and again while a new holder recovers, and wants
 // every record once.
-func survive(t *testing.T, c *kfake.Cluster, cut *cutter, k *kafka, f fault) {
+func survive(t *testing.T, c *kfake.Cluster, cut *cutter, k *kafka, f fault, prepared bool) {
 	topic := strings.ReplaceAll(t.Name(), "/", ".")
 	k.Create(t, topic, 3)
 	e, err := kafkaio.OpenEgress(kafkaio.EgressConfig{Cluster: k.cluster(), Topics: []kafkaio.EgressTopic{{Name: topic}}})
@@ -170,7 +171,11 @@ func survive(t *testing.T, c *kfake.Cluster, cut *cutter, k *kafka, f fault) {
 			if n == 4 {
 				h = arm()
 			}
-			if err := l.Publish(ctx, n+1, faultBox(topic, n)); err != nil {
+			box := faultBox(topic, n)
+			if prepared {
+				l.Prepare(ctx, n+1, box)
+			}
+			if err := l.Publish(ctx, n+1, box); err != nil {
 				return err
 			}
 			if n == 4 {

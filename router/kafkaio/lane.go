@@ -148,7 +148,7 @@ func (l *Lane) Discard(ctx context.Context) {
 	l.head = 0
 	if l.open {
 		// An error leaves it open, and Publish meets it.
-		_ = l.initialise(ctx, l.who)
+		_ = l.giveUp(ctx)
 	}
 }
 
@@ -227,7 +227,7 @@ func (l *Lane) publish(ctx context.Context, number uint64, outbox [][]byte) erro
 				record.Number = number
 			}
 			// The transaction's first records are taken back, so that they do not hold back readers.
-			return errors.Join(err, l.initialise(ctx, l.who))
+			return errors.Join(err, l.giveUp(ctx))
 		case errors.As(err, &split):
 			l.limit = split.limit
 		case errors.Is(err, router.ErrOutbox), errors.Is(err, kgo.ErrClientClosed):
@@ -248,7 +248,7 @@ func (l *Lane) publish(ctx context.Context, number uint64, outbox [][]byte) erro
 // again initialises the producer anew, which ends what it left open, and says whether the outbox is out already.
 func (l *Lane) again(ctx context.Context, number uint64, outbox [][]byte) (bool, error) {
 	// With its own id and epoch, a lane that somebody else has taken over is refused and does not take it back.
-	err := l.initialise(ctx, l.who)
+	err := l.giveUp(ctx)
 	if errors.Is(err, kerr.InvalidProducerIDMapping) { // the broker forgot an idle lane
 		err = l.initialise(ctx, nobody)
 	}

@@ -94,6 +94,18 @@ func (l *Lane) initialise(ctx context.Context, as producer) error {
 	}
 }
 
+// giveUp ends what is open without its records, and gives the producer a new epoch, so that nothing late of it is taken. It
+// aborts first: a broker of transaction version 1 ends a transaction that initialise finds open by fencing its own producer.
+func (l *Lane) giveUp(ctx context.Context) error {
+	if l.open {
+		// Another holder must not be asked to step back; whatever else went wrong, initialise meets too.
+		if err := l.end(ctx, false); fenced(err) {
+			return err
+		}
+	}
+	return l.initialise(ctx, l.who)
+}
+
 // become takes an identity, of which no transaction is open; sequences start again.
 func (l *Lane) become(who producer) {
 	l.who, l.open, l.head = who, false, 0
@@ -119,7 +131,7 @@ func (l *Lane) transact(ctx context.Context, number uint64, outbox [][]byte) err
 // write stages an outbox and its marker, and writes them into a transaction of their own, which stays open.
 func (l *Lane) write(ctx context.Context, number uint64, outbox [][]byte) error {
 	if l.open { // with what is not wanted any more
-		if err := l.initialise(ctx, l.who); err != nil {
+		if err := l.giveUp(ctx); err != nil {
 			return err
 		}
 	}
