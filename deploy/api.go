@@ -84,6 +84,7 @@ func New(cfg Config, controller Controller) (*API, error) {
 	a.registerVerbs(api)
 	a.registerViews(api)
 	a.registerHealth(api)
+	describeOthers(api, cfg.Metrics != nil)
 	// Every error of the API is a router.Problem, which has one field more than huma's own.
 	if model := api.OpenAPI().Components.Schemas.Map()["ErrorModel"]; model != nil {
 		model.Properties["docs"] = &huma.Schema{Type: huma.TypeString, Description: "Where to read on."}

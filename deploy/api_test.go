@@ -46,6 +46,7 @@ func serve(t *testing.T, controller *deploytest.Controller) *httptest.Server {
 		Invoke: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "invoked %s", r.URL.EscapedPath())
 		}),
+		Metrics: http.NotFoundHandler(),
 	}, controller)
 	if err != nil {
 		t.Fatal(err)
@@ -304,9 +305,16 @@ func TestTheDocumentListsEveryRouteByItsPath(t *testing.T) {
 		"/v1/jobs/{job}:stop": "post", "/v1/jobs/{job}:cancel": "post", "/v1/jobs/{job}:rollback": "post",
 		"/v1/jobs/{job}:redrive": "post", "/v1/jobs/{job}:divert": "post", "/v1/jobs/{job}/logs": "get",
 		"/v1/jobs/{job}/state/{namespace}/{function}/{key}": "get", "/healthz": "get", "/readyz": "get", "/v1/version": "get",
+		"/in/{namespace}/{function}/{key}": "post", "/n/{tenant}/in/{namespace}/{function}/{key}": "post", "/metrics": "get", "/v1/openapi.json": "get",
 	} {
 		if document.Paths[path][method] == nil {
 			t.Errorf("%s %s is not in the document", method, path)
+		}
+	}
+	responses, _ := document.Paths["/v1/jobs/{job}"]["put"].(map[string]any)["responses"].(map[string]any)
+	for _, status := range []string{"200", "409", "413", "415", "422", "429", "503"} {
+		if responses[status] == nil {
+			t.Errorf("a deployment's answer %s is not in the document", status)
 		}
 	}
 }

@@ -33,10 +33,10 @@ func (a *API) registerVerbs(api huma.API) {
 		{"stop", "End a job after a final checkpoint whose output is published", c.Stop},
 		{"cancel", "End a job without a final checkpoint", c.Cancel},
 		{"discard-output", "End a job without a final checkpoint, and drop what it has committed and not published", c.CancelDiscarding},
-		{"restart", "Run a job that ended again, from its last checkpoint", c.Restart},
+		{"restart", "Begin a new attempt: of a running job behind a final checkpoint, of one at rest from its last", c.Restart},
 		{"rollback", "Go back to the version before; state stays", c.Rollback},
-		{"pause", "Stop taking from ingresses", c.Pause},
-		{"resume", "Take from ingresses again", c.Resume},
+		{"pause", "End a job's tasks behind a final checkpoint and give their slots back, until it is resumed", c.Pause},
+		{"resume", "Run a job at rest from its last checkpoint", c.Resume},
 	} {
 		huma.Register(api, verbOperation(verb.name, verb.summary),
 			func(ctx context.Context, in *JobPath) (*body[jobmanager.JobView], error) {
@@ -65,6 +65,6 @@ func verbOperation(verb, summary string) huma.Operation {
 		Summary:         summary,
 		Tags:            []string{"jobs"},
 		BodyReadTimeout: bodyTimeout,
-		Errors:          []int{http.StatusNotFound, http.StatusConflict},
+		Errors:          []int{http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable, http.StatusGatewayTimeout},
 	}
 }

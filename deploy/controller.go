@@ -35,14 +35,14 @@ type Controller interface {
 	Cancel(ctx context.Context, job string) (jobmanager.JobView, error)
 	// CancelDiscarding is Cancel that drops the output which the job still owes; the job's events name it.
 	CancelDiscarding(ctx context.Context, job string) (jobmanager.JobView, error)
-	// Restart runs a job that ended again, from its last checkpoint.
+	// Restart begins a new attempt: of a running job behind a final checkpoint, of one at rest from its last.
 	Restart(ctx context.Context, job string) (jobmanager.JobView, error)
 	// Rollback makes the version before the current one current: code goes back, state stays.
 	Rollback(ctx context.Context, job string) (jobmanager.JobView, error)
-	// Pause stops taking from ingresses, Resume goes on; the job keeps its state and its slots.
+	// Pause ends the job's tasks behind a final checkpoint and gives their slots back; Resume runs it from there.
 	Pause(ctx context.Context, job string) (jobmanager.JobView, error)
 	Resume(ctx context.Context, job string) (jobmanager.JobView, error)
-	// Delete forgets a job that has ended, its versions and its checkpoints.
+	// Delete forgets a job at rest, its versions and its checkpoints.
 	Delete(ctx context.Context, job string) error
 	// Divert moves the record that a broker refused for good to the dead-letter topic, so that its lane goes on.
 	Divert(ctx context.Context, job, lane string) (jobmanager.LaneView, error)

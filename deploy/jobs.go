@@ -41,7 +41,10 @@ func (a *API) registerJobs(api huma.API) {
 			"application/json": {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[functions.Job](), true, "Job")},
 			"application/yaml": {Schema: &huma.Schema{Type: huma.TypeString, Description: "A module.yaml whose modules have their digest as file."}},
 		}},
-		Errors: []int{http.StatusConflict, http.StatusUnprocessableEntity},
+		Errors: []int{
+			http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity,
+			http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+		},
 	}, a.deploy)
 	huma.Register(api, huma.Operation{
 		OperationID: "list-jobs",
@@ -57,7 +60,7 @@ func (a *API) registerJobs(api huma.API) {
 		OperationID:   "delete-job",
 		Method:        http.MethodDelete,
 		Path:          "/v1/jobs/{job}",
-		Summary:       "Delete a job that has ended",
+		Summary:       "Delete a job at rest",
 		Description:   "Forgets its versions and checkpoints. A job that runs is stopped or cancelled first.",
 		Tags:          []string{"jobs"},
 		DefaultStatus: http.StatusNoContent,

@@ -42,7 +42,7 @@ func (a *API) registerViews(api huma.API) {
 		Path:        "/v1/jobs/{job}/state/{namespace}/{function}/{key}",
 		Summary:     "Read the committed state of one address",
 		Tags:        []string{"jobs"},
-		Errors:      []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+		Errors:      []int{http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusServiceUnavailable, http.StatusGatewayTimeout},
 	}, func(ctx context.Context, in *stateInput) (*body[jobmanager.StateView], error) {
 		return bounded(ctx, func(ctx context.Context) (jobmanager.StateView, error) {
 			function, err := functions.ParseTypeName(in.Namespace + "/" + in.Function)
