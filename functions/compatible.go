@@ -71,7 +71,7 @@ func (e *Incompatible) tell(old, new string) string {
 		lines = append(lines, "  key groups are fixed when a job is created; set the old number, or deploy under another name")
 	}
 	if states {
-		lines = append(lines, "  keep the type, give the state a new name, or export a migration: docs/state.md#migration")
+		lines = append(lines, "  keep the type, or give the state a new name and convert the old value in the function: docs/state.md#migration")
 	}
 	return strings.Join(lines, "\n")
 }

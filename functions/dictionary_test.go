@@ -72,7 +72,7 @@ func TestAStateKeepsItsType(t *testing.T) {
 	old := bound(t, describe("int64"))
 	err := functions.Compatible(old, bound(t, describe("string")))
 	want := `state "seen" of ads/impression is int64 in version 1 and string in version 2
-  keep the type, give the state a new name, or export a migration: docs/state.md#migration`
+  keep the type, or give the state a new name and convert the old value in the function: docs/state.md#migration`
 	if bad, ok := err.(*functions.Incompatible); !ok || bad.Between(1, 2) != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
