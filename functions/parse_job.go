@@ -13,6 +13,9 @@ const (
 	defaultMemory = 64 << 20
 	defaultTime   = 50 * time.Millisecond
 
+	// answerLimit is how long an HTTP call waits for its commit (router/httpio).
+	answerLimit = 30 * time.Second
+
 	exponentialDelay = "exponential-delay"
 	fixedDelay       = "fixed-delay"
 	failureRate      = "failure-rate"
@@ -43,12 +46,16 @@ func (p *parsing) parseJobSpec(o *object) {
 
 func (p *parsing) checkpoints(o *object) Checkpoints {
 	c := Checkpoints{Retain: o.field("retain").integer(defaultRetain)}
-	c.Interval = convert(o.field("interval"), 0, func(text string) (time.Duration, error) {
+	interval := o.field("interval")
+	c.Interval = convert(interval, 0, func(text string) (time.Duration, error) {
 		if text == "auto" {
 			return 0, nil
 		}
 		return parseDuration(text)
 	})
+	if c.Interval > answerLimit {
+		p.warn(interval, "HTTP calls wait for a checkpoint, and for %v at most: with an interval of %v they can end in 504", answerLimit, c.Interval)
+	}
 	o.done()
 	return c
 }

@@ -226,6 +226,18 @@ func TestKafkaClientPropertiesBecomeFieldsOfTheJob(t *testing.T) {
 	}})
 }
 
+func TestAnIntervalThatOutlastsHTTPCallsIsWarnedOf(t *testing.T) {
+	const source = "kind: weir.v1/job\nspec: {name: a, checkpoints: {interval: 30s}}\n---\nkind: weir.v1/module\nspec: {file: a.wasm}\n"
+	if job := parsed(t, source, nil); len(job.Warnings) > 0 {
+		t.Errorf("30s: %v", job.Warnings)
+	}
+	job := parsed(t, strings.Replace(source, "30s", "31s", 1), nil)
+	same(t, job.Warnings, []functions.Problem{{
+		File: "module.yaml", Line: 2, Column: 41, Path: "checkpoints.interval",
+		What: "HTTP calls wait for a checkpoint, and for 30s at most: with an interval of 31s they can end in 504",
+	}})
+}
+
 func TestReferencesAreResolvedButForCredentials(t *testing.T) {
 	env := func(scheme, name string) (string, error) {
 		if scheme == "env" && name == "HOST" {

@@ -3,6 +3,7 @@ package httpio
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -91,7 +92,7 @@ func (g *gate) answer(ctx context.Context, r *request, ext []byte) response {
 		return unavailable("shutting-down", "the server is shutting down", "whether the call takes effect is not known; send it again with the same Idempotency-Key")
 	}
 	return response{status: http.StatusGatewayTimeout, problem: refuse(http.StatusGatewayTimeout, "timed-out", "no commit in time",
-		"whether the call takes effect is not known; send it again with the same Idempotency-Key")}
+		fmt.Sprintf("none came within %v: weir jobs shows what the job waits for, and a checkpoints.interval as long lets no answer come; whether the call takes effect is not known; send it again with the same Idempotency-Key", g.timeout))}
 }
 
 func unavailable(kind, title, detail string) response {
@@ -113,6 +114,7 @@ func (r *response) headers(set func(name, value string)) {
 	switch {
 	case r.status == http.StatusMethodNotAllowed:
 		set("Allow", http.MethodPost)
+	case r.problem != nil && r.problem.Type == "job-at-rest": // until somebody starts it
 	case r.status == http.StatusServiceUnavailable || r.status == http.StatusTooManyRequests:
 		set("Retry-After", retryAfterSeconds)
 	case r.async:

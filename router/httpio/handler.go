@@ -39,7 +39,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 		problem := refuse(http.StatusBadRequest, "bad-request", "malformed request", "the body ended early")
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			problem = tooLarge()
+			problem = tooLarge(h.maxBody)
 		}
 		writeTo(w, response{status: problem.Status, problem: problem})
 		return

@@ -85,7 +85,7 @@ func parsePath(path string) (router.Call, *router.Problem) {
 	}
 	namespace, rest, _ := strings.Cut(rest, "/")
 	name, key, found := strings.Cut(rest, "/")
-	if !found || key == "" || strings.Contains(key, "/") {
+	if !found || strings.Contains(key, "/") {
 		return call, notFound(path)
 	}
 	parts := [3]string{namespace, name, key}
@@ -100,6 +100,9 @@ func parsePath(path string) (router.Call, *router.Problem) {
 	if _, err := functions.ParseTypeName(call.Type); err != nil || strings.Contains(parts[1], "/") {
 		return call, refuse(http.StatusNotFound, "no-such-function", "no such function",
 			fmt.Sprintf("%.512q is not a function type; letters, digits, '.', '_' and '-' make one", call.Type))
+	}
+	if parts[2] == "" {
+		return call, refuse(http.StatusBadRequest, "bad-key", "key is empty", fmt.Sprintf("the path ends without a key; it must have 1 to %d bytes", maxKeyBytes))
 	}
 	if len(parts[2]) > maxKeyBytes {
 		return call, refuse(http.StatusBadRequest, "bad-key", "key is too long",

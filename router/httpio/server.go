@@ -92,7 +92,7 @@ func New(cfg Config, dispatch router.Dispatch) (*Server, error) {
 	}
 	s := &Server{gate: newGate(cfg, dispatch), listener: newShared(listener, maxConnsPerIP), log: cfg.Log}
 	s.http = &fasthttp.Server{
-		ErrorHandler:                 refuseDamaged,
+		ErrorHandler:                 s.refuseDamaged,
 		Concurrency:                  maxConns,
 		MaxRequestBodySize:           cfg.MaxBody,
 		ReadBufferSize:               maxHeaderBytes,
@@ -177,7 +177,7 @@ func (s *Server) handle(calls context.Context, ctx *fasthttp.RequestCtx) {
 	header := &ctx.Request.Header
 	if ambiguous(header) {
 		ctx.SetConnectionClose()
-		refuseDamaged(ctx, errAmbiguous)
+		s.refuseDamaged(ctx, errAmbiguous)
 		return
 	}
 	r := request{
@@ -224,13 +224,13 @@ func write(to *fasthttp.Response, r response) {
 }
 
 // refuseDamaged answers what fasthttp could not read as a request.
-func refuseDamaged(ctx *fasthttp.RequestCtx, err error) {
+func (s *Server) refuseDamaged(ctx *fasthttp.RequestCtx, err error) {
 	problem := refuse(http.StatusBadRequest, "bad-request", "malformed request", "the bytes sent are not an HTTP/1.1 request")
 	var small *fasthttp.ErrSmallBuffer
 	var network *net.OpError
 	switch {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		problem = tooLarge()
+		problem = tooLarge(int64(s.http.MaxRequestBodySize))
 	case errors.As(err, &small):
 		problem = refuse(http.StatusRequestHeaderFieldsTooLarge, "headers-too-large", "headers are too large",
 			fmt.Sprintf("request line and headers may have %d bytes", maxHeaderBytes))
@@ -241,8 +241,9 @@ func refuseDamaged(ctx *fasthttp.RequestCtx, err error) {
 	write(&ctx.Response, response{status: problem.Status, problem: problem})
 }
 
-func tooLarge() *router.Problem {
-	return refuse(http.StatusRequestEntityTooLarge, "body-too-large", "body is too large", "send less, or put the content elsewhere and send where it is")
+func tooLarge(limit int64) *router.Problem {
+	return refuse(http.StatusRequestEntityTooLarge, "body-too-large", "body is too large",
+		fmt.Sprintf("a body may have %d bytes: send less, or put the content elsewhere and send where it is", limit))
 }
 
 // quiet passes what fasthttp logs, all of it about single connections, on at Debug.

@@ -178,7 +178,8 @@ func TestWhatIsNotACallIsRefusedWithAProblem(t *testing.T) {
 			{"OPTIONS", "/in/example/counter/ann", "", nil, 405, "method-not-allowed"},
 			{"POST", "/", "3", nil, 404, "not-found"},
 			{"POST", "/in/example/counter", "3", nil, 404, "not-found"},
-			{"POST", "/in/example/counter/", "3", nil, 404, "not-found"},
+			{"POST", "/in/example/counter/", "3", nil, 400, "bad-key"},
+			{"POST", "/in///", "3", nil, 404, "no-such-function"},
 			{"POST", "/in/example/counter/a/b", "3", nil, 404, "not-found"},
 			{"POST", "/n/in/example/counter/a", "3", nil, 404, "not-found"},
 			{"POST", "/n//in/example/counter/a", "3", nil, 404, "not-found"},
@@ -194,6 +195,9 @@ func TestWhatIsNotACallIsRefusedWithAProblem(t *testing.T) {
 			err := json.Unmarshal([]byte(got.body), &problem)
 			if err != nil || got.status != c.want || problem.Status != c.want || problem.Type != c.kind || got.header.Get("Content-Type") != "application/problem+json" {
 				t.Errorf("%s %.60s: %d %s %v, want %d %s", c.method, c.path, got.status, got.body, got.header, c.want, c.kind)
+			}
+			if c.want == 413 && !strings.Contains(problem.Detail, "1000 bytes") {
+				t.Errorf("the limit is not in %q", problem.Detail)
 			}
 			if (got.header.Get("Allow") == "POST") != (c.want == 405) {
 				t.Errorf("%s %.60s: Allow is %q", c.method, c.path, got.header.Get("Allow"))
@@ -220,6 +224,17 @@ func TestARefusalOfTheDispatchIsPassedOn(t *testing.T) {
 		want := `{"type":"invocation-failed","title":"the function failed","status":422,"detail":"negative bid"}`
 		if got.status != 422 || got.body != want || got.header.Get("Weir-Epoch") != "9" {
 			t.Errorf("got %d %s, want %s", got.status, got.body, want)
+		}
+	})
+}
+
+func TestAClientOfAJobAtRestIsNotToldWhenToComeBack(t *testing.T) {
+	refuse := func(context.Context, *router.Call) (router.Answer, error) {
+		return router.Answer{Problem: &router.Problem{Type: "job-at-rest", Title: "the job is at rest", Status: 503}}, nil
+	}
+	fronts(t, httpio.Config{}, refuse, func(t *testing.T, url string) {
+		if got := send(t, "POST", url+"/in/example/counter/ann", "3", nil); got.status != 503 || got.header.Get("Retry-After") != "" {
+			t.Errorf("got %d %s %v", got.status, got.body, got.header)
 		}
 	})
 }
