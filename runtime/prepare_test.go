@@ -5,8 +5,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/runtime/runtimetest"
 )
 
 // TestOutboxesArePreparedAheadOfTheirCommit lets a file of an epoch fail, too: its outbox joins the next one's, and what is
@@ -61,4 +66,105 @@ func TestOutboxesArePreparedAheadOfTheirCommit(t *testing.T) {
 	if tries <= len(published) {
 		t.Errorf("%d outboxes were prepared and %d published: the failed epoch's is not among them", tries, len(published))
 	}
+}
+
+// held runs a job on a storage that hangs at the file of an epoch whose outbox is prepared, until it is let go.
+func held(t *testing.T) (c *runtimetest.Cluster, prepared, discarded chan struct{}, letGo func()) {
+	c = startInFiles(t, counter)
+	prepared, discarded = make(chan struct{}, 100), make(chan struct{}, 100)
+	c.Broker.Prepared = func(string, uint64) { prepared <- struct{}{} }
+	c.Broker.Discarded = func(string) { discarded <- struct{}{} }
+	c.Deploy(c.Job("job", "v1", 1))
+	hang := make(chan struct{})
+	c.Fault(func(_, name string) error {
+		if strings.Contains(name, "/data/") {
+			<-hang
+		}
+		return nil
+	})
+	letGo = sync.OnceFunc(func() { close(hang) })
+	t.Cleanup(letGo)
+	return c, prepared, discarded, letGo
+}
+
+// await waits for up to a minute of the bubble's clock.
+func await(t *testing.T, what string, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(time.Minute):
+		t.Fatalf("no outbox was %s", what)
+	}
+}
+
+// TestWhatIsPreparedDoesNotWaitForAStorageThatHangs runs in a bubble, whose clock stands at the second that it waits.
+func TestWhatIsPreparedDoesNotWaitForAStorageThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, prepared, discarded, letGo := held(t)
+		answered := make(chan router.Answer, 1)
+		go func() { answered <- c.Call("t/counter", "ann", "1") }()
+		await(t, "prepared", prepared)
+		await(t, "discarded", discarded)
+		letGo()
+		if got := <-answered; got.Status != 200 {
+			t.Errorf("call: %+v", got)
+		}
+		synctest.Wait()
+		if n := c.Broker.Count("out"); n != 1 {
+			t.Errorf("%d records are out, want 1", n)
+		}
+		c.Stop()
+	})
+}
+
+func TestAnAttemptThatEndsGivesUpWhatIsPrepared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, prepared, discarded, letGo := held(t)
+		began := time.Now()
+		go c.Call("t/counter", "ann", "1")
+		await(t, "prepared", prepared)
+		ended := make(chan error, 1)
+		go func() {
+			_, err := c.Jobs.Cancel(t.Context(), "job")
+			ended <- err
+		}()
+		await(t, "discarded", discarded)
+		if waited := time.Since(began); waited >= time.Second {
+			t.Errorf("it was given up after %v, for its age", waited)
+		}
+		letGo()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if n := c.Broker.Count("out"); n != 0 {
+			t.Errorf("%d records of an undecided epoch are out", n)
+		}
+		c.Stop()
+	})
+}
+
+// TestNoLaneWaitsForItsTurnToRecover has lanes that go on only when all have begun, as those do whose predecessors left
+// transactions open in one partition of markers.
+func TestNoLaneWaitsForItsTurnToRecover(t *testing.T) {
+	const lanes = 16
+	synctest.Test(t, func(t *testing.T) {
+		c := startInFiles(t, counter)
+		var begun atomic.Int32
+		all := make(chan struct{})
+		c.Broker.Recovering = func(string) {
+			if begun.Add(1) == lanes {
+				close(all)
+			}
+			select {
+			case <-all:
+			case <-t.Context().Done():
+			}
+		}
+		c.Deploy(c.Job("job", "v1", lanes))
+		select {
+		case <-all:
+		case <-time.After(time.Minute):
+			t.Errorf("%d lanes have begun and wait for the other %d", begun.Load(), lanes-begun.Load())
+		}
+	})
 }

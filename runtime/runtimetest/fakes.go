@@ -180,8 +180,12 @@ type Broker struct {
 	markers map[string]uint64
 	holder  map[string]int // fencing: the newest holder of a lane
 	waiters []chan struct{}
+	// Recovering is called when a lane has fenced who held it before.
+	Recovering func(lane string)
 	// Prepared is called when an outbox is prepared, before its epoch is decided.
 	Prepared func(lane string, number uint64)
+	// Discarded is called when what was prepared is given up.
+	Discarded func(lane string)
 	// Publish is called before an outbox is published; an error fails the publication.
 	Publish func(lane string, number uint64) error
 	// Refuse is asked for every record of an outbox; an error is the broker's refusal for good.
@@ -398,7 +402,12 @@ func (l *lane) Prepare(_ context.Context, number uint64, outbox [][]byte) {
 }
 
 // Discard implements router.Lane.
-func (l *lane) Discard(context.Context) { l.head, l.prepared = 0, nil }
+func (l *lane) Discard(context.Context) {
+	if l.head != 0 && l.broker.Discarded != nil {
+		l.broker.Discarded(l.id)
+	}
+	l.head, l.prepared = 0, nil
+}
 
 func (l *lane) Cookie() []byte { return nil }
 func (l *lane) Close() error   { return nil }
@@ -412,6 +421,9 @@ func (l *lane) Recover(_ context.Context, known bool, last uint64, _ []byte, pen
 		l.broker.markers[l.id] = 0
 	}
 	l.broker.mu.Unlock()
+	if l.broker.Recovering != nil {
+		l.broker.Recovering(l.id)
+	}
 	if known && !marked || marker > last {
 		return fmt.Errorf("lane %s has marker %d (%v), manifest %d: %w", l.id, marker, marked, last, router.ErrMarker)
 	}

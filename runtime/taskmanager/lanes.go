@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -18,8 +17,14 @@ import (
 	"github.com/weir-run/weir/statestore/checkpoint"
 )
 
-// waitNotice is how long lanes may take to open before the JobManager is told what the job waits for.
-const waitNotice = time.Second
+const (
+	// waitNotice is how long lanes may take to open before the JobManager is told what the job waits for.
+	waitNotice = time.Second
+	// lanesAtOnce is how many recover together: as good as all of a worker. A lane first ends what its predecessor left open,
+	// and then waits for those of others in its partition of markers. Of lanes that take turns, the first would wait for those
+	// that have not begun, until the broker ends their transactions for their age.
+	lanesAtOnce = 1024
+)
 
 // laneRecovery is one lane to recover: this attempt's own, or one of a task that no longer exists.
 type laneRecovery struct {
@@ -41,7 +46,7 @@ func (w *worker) recoverLanes(ctx context.Context, d *wire.Deploy) (pending int,
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(4, runtime.GOMAXPROCS(0))) // lanes wait on brokers, not on the CPU
+	group.SetLimit(lanesAtOnce)
 	for i := range lanes {
 		r := &lanes[i]
 		outboxes, lane, err := w.openLane(ctx, d, r)

@@ -4,12 +4,21 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/internal/failpoint"
 	"github.com/weir-run/weir/internal/telemetry"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/internal/wire"
+)
+
+const (
+	// aheadTime is how long a prepared outbox waits for its epoch, which takes milliseconds: its open transaction holds back
+	// readers, and the broker would end it, and the attempt with it, when a storage hangs for the transaction's time-out.
+	aheadTime = time.Second
+	// leaveTime is how long the end of an attempt waits for a broker to end what is open.
+	leaveTime = time.Second
 )
 
 // publisher writes the outboxes of one lane, in the order of epochs. What an undecided epoch holds for the lane goes to the
@@ -100,21 +109,27 @@ func (p *publisher) pending() (oldest uint64, bytes int64) {
 
 // run publishes until ctx is done; done is called after each outbox.
 func (p *publisher) run(ctx context.Context, done func(number uint64)) error {
+	defer p.leave(ctx)
+	late := time.NewTimer(aheadTime)
+	defer late.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-late.C:
+			p.giveUp(ctx)
+			continue
 		case <-p.inbox.Ready():
 		}
 		for _, next := range p.inbox.Take(nil) {
-			if p.ahead != 0 && (p.ahead != next.epoch || next.todo == discard) {
-				p.ahead = 0
-				p.lane.Discard(ctx)
+			if p.ahead != next.epoch || next.todo == discard {
+				p.giveUp(ctx)
 			}
 			switch next.todo {
 			case prepare:
 				p.ahead = next.epoch
 				p.lane.Prepare(ctx, next.number, next.outbox)
+				late.Reset(aheadTime)
 			case publish:
 				p.ahead = 0
 				if err := p.publish(ctx, &next); err != nil {
@@ -126,6 +141,22 @@ func (p *publisher) run(ctx context.Context, done func(number uint64)) error {
 			}
 		}
 	}
+}
+
+// giveUp discards what is prepared, if anything is.
+func (p *publisher) giveUp(ctx context.Context) {
+	if p.ahead != 0 {
+		p.ahead = 0
+		p.lane.Discard(ctx)
+	}
+}
+
+// leave ends what the attempt has open: else it holds back readers, and the recovery of lanes with markers in the same
+// partition, until the broker's time-out.
+func (p *publisher) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
+	defer cancel()
+	p.lane.Discard(ctx)
 }
 
 // publish writes one outbox, and traces that when something in it is sampled.
