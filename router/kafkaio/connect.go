@@ -141,12 +141,13 @@ type watch struct {
 	refused chan error            // capacity 1: the first refusal
 	misfits chan *ConnectionError // capacity 1: the first misfit
 
-	mu     sync.Mutex // guards states
+	mu     sync.Mutex // guards what follows
 	states map[string]reach
+	fitted map[string]bool // those that were reached once: settings do not change, so that what ends a connection is no misfit
 }
 
 func newWatch(log *slog.Logger) *watch {
-	return &watch{log: log, refused: make(chan error, 1), misfits: make(chan *ConnectionError, 1), states: map[string]reach{}}
+	return &watch{log: log, refused: make(chan error, 1), misfits: make(chan *ConnectionError, 1), states: map[string]reach{}, fitted: map[string]bool{}}
 }
 
 // OnBrokerConnect is the client's hook after each attempt to connect. conn is nil when no connection came about.
@@ -158,7 +159,11 @@ func (w *watch) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, conn n
 	state := reached
 	if err != nil {
 		state = away
-		if m := misfit(addr, conn, err); m != nil {
+		m := misfit(addr, conn, err)
+		if m != nil && (m.Misfit == WantsTLS || m.Misfit == NoTLS) && w.fits(addr) {
+			m, err = nil, m.Err // the broker was stopped, or killed
+		}
+		if m != nil {
 			err = m
 			if m.Misfit != Silent { // it may hang
 				state = unfit
@@ -182,6 +187,7 @@ func (w *watch) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, conn n
 	w.mu.Lock()
 	was := w.states[addr]
 	w.states[addr] = state
+	w.fitted[addr] = w.fitted[addr] || state == reached
 	w.mu.Unlock()
 	switch {
 	case state == was:
@@ -192,6 +198,12 @@ func (w *watch) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, conn n
 	default:
 		w.log.Info("kafka is reached again", "broker", addr)
 	}
+}
+
+func (w *watch) fits(addr string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fitted[addr]
 }
 
 // isAuth says whether err means that this identity may not do what it asked for.

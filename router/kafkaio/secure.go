@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -205,6 +206,8 @@ func misfit(address string, conn net.Conn, err error) *ConnectionError {
 	case errors.Is(err, kerr.SaslAuthenticationFailed):
 		return &ConnectionError{address, WrongPassword, authError(err)}
 	case conn == nil, isAuth(err), timedOut(err):
+		return nil
+	case !encrypted && errors.Is(err, syscall.ECONNRESET): // the broker was killed: one that wants TLS reads, and then ends
 		return nil
 	case isAlert(err):
 		return &ConnectionError{address, ClientRefused, err}

@@ -6,16 +6,19 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/internal/kafkabroker"
 	"github.com/weir-run/weir/router/kafkaio"
+	"github.com/weir-run/weir/router/routertest"
 )
 
 func authority(t *testing.T) *kafkabroker.Authority {
@@ -160,4 +163,48 @@ func TestRenewedCertificatesAreUsedByTheNextConnection(t *testing.T) {
 	if err := read(); err != nil {
 		t.Errorf("with a broken key on disk, the last good one is not used: %v", err)
 	}
+}
+
+// TestAKilledBrokerIsNoMisfit has connections that end at their first request: they are reset, as the system does for a
+// process that is killed, or end in order at a broker that was reached before.
+func TestAKilledBrokerIsNoMisfit(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			_, err = c.Read(make([]byte, 1))
+			_ = errors.Join(err, c.(*net.TCPConn).SetLinger(0), c.Close()) // the client finds out
+		}
+	}()
+	var misfit *kafkaio.ConnectionError
+	if err := reach(t, functions.Cluster{Address: l.Addr().String()}); err == nil || errors.As(err, &misfit) {
+		t.Errorf("reset: %v, want an error that is no misfit", err)
+	}
+	cut := &cutter{}
+	_, k := fake(t, kfake.ListenFn(cut.listen))
+	k.Create(t, "clicks", 1)
+	k.Write(t, "clicks", routertest.Record{Value: []byte("v")})
+	client, err := kafkaio.OpenClient(k.cluster(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	within(t, "consume", func(ctx context.Context) error {
+		if err := client.Reach(ctx); err != nil {
+			return err
+		}
+		cut.before.Store(int32(kmsg.ApiVersions) + 1)
+		err := client.Consume(ctx, kafkaio.Consumption{Topic: "clicks", Partition: -1, Offset: kafkaio.FromStart, Count: 1}, func(*kafkaio.ConsumedRecord) error { return nil })
+		if err == nil || errors.As(err, &misfit) {
+			t.Errorf("ended once: %v, want an error that is no misfit", err)
+		}
+		return nil
+	})
 }
