@@ -74,7 +74,7 @@ func OpenIngress(cfg IngressConfig) (*Ingress, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	cfg.Log = cfg.Log.With("ingress", cfg.Ingress.ID, "task", cfg.Task)
+	cfg.Log = cfg.Log.With("ingress", cfg.Ingress.ID)
 	i := &Ingress{
 		cfg: cfg, rules: rules, watch: newWatch(cfg.Log),
 		ready: make(chan struct{}, 1), look: make(chan struct{}, 1), dirty: make(chan struct{}, 1), failed: make(chan error, 1),

@@ -72,7 +72,7 @@ func TestIngressWaitsForABrokerThatIsDown(t *testing.T) {
 	first.Close()
 	j := &journal{}
 	in, err := kafkaio.OpenIngress(kafkaio.IngressConfig{
-		Tasks: 1, Log: slog.New(slog.NewTextHandler(j, nil)),
+		Tasks: 1, Log: slog.New(slog.NewTextHandler(j, nil)).With("task", 0), // as the TaskManager's says of which it is
 		Ingress: functions.Ingress{ID: "in", Cluster: functions.Cluster{Address: first.Address()}, Topics: []functions.IngressTopic{{Topic: "in"}}},
 	})
 	if err != nil {
@@ -94,6 +94,9 @@ func TestIngressWaitsForABrokerThatIsDown(t *testing.T) {
 	}
 	if down, up := j.count("cannot be reached"), j.count("reached again"); down != 2 || up != 2 {
 		t.Errorf("%d warnings and %d all-clears, want 2 and 2:\n%s", down, up, j.b.String())
+	}
+	if named, lines := j.count("task="), j.count("level="); named != lines {
+		t.Errorf("the task is named %d times in %d lines:\n%s", named, lines, j.b.String())
 	}
 }
 
