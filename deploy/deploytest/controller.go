@@ -288,14 +288,28 @@ func (c *Controller) Divert(ctx context.Context, name, lane string) (jobmanager.
 		Detail: fmt.Sprintf("job %s has no lane %q", name, lane)}
 }
 
-// Redrive counts what was asked for.
+// Redrive counts what was asked for; letters that are not there are refused.
 func (c *Controller) Redrive(ctx context.Context, name string, ids []string) (jobmanager.RedriveView, error) {
-	_, err := c.Job(ctx, name)
-	n := len(ids)
-	if n == 0 {
-		n = len(c.DeadLetter)
+	if _, err := c.Job(ctx, name); err != nil {
+		return jobmanager.RedriveView{}, err
 	}
-	return jobmanager.RedriveView{Redriven: n}, err
+	for _, id := range ids {
+		if !slices.ContainsFunc(c.DeadLetter, func(l jobmanager.DeadLetterView) bool { return l.ID == id }) {
+			return jobmanager.RedriveView{}, &router.Problem{Status: http.StatusNotFound, Type: "no-such-letter", Title: "no such dead letter",
+				Detail: fmt.Sprintf("%q is no dead letter of job %s", id, name)}
+		}
+	}
+	var view jobmanager.RedriveView
+	for _, l := range c.DeadLetter {
+		switch {
+		case len(ids) > 0 && !slices.Contains(ids, l.ID):
+		case l.Function == "":
+			view.Unfit++
+		default:
+			view.Redriven++
+		}
+	}
+	return view, nil
 }
 
 // Ready returns NotReady.

@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/weir-run/weir/functions"
-	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/internal/wire"
 	"github.com/weir-run/weir/statestore/checkpoint"
 )
@@ -315,45 +313,4 @@ func (m *Manager) letters(ctx context.Context, name string, limit int) ([]Letter
 		return nil, err
 	}
 	return m.config.Letters(ctx, &job, limit)
-}
-
-// redriveLimit bounds one redrive to the newest letters; older ones are redriven by naming them.
-const redriveLimit = 10_000
-
-// Redrive sends dead letters to their functions again, each under the Idempotency-Key of the request that failed, or one
-// made of its own coordinates: a letter that a redrive brought through is not run twice.
-func (m *Manager) Redrive(ctx context.Context, name string, ids []string) (RedriveView, error) {
-	letters, err := m.letters(ctx, name, redriveLimit)
-	if err != nil {
-		return RedriveView{}, err
-	}
-	namespace, err := with(ctx, m, name, func(j *master) (string, error) { return j.version().Job.Namespace, nil })
-	if err != nil {
-		return RedriveView{}, err
-	}
-	var view RedriveView
-	for i := range letters {
-		l := &letters[i]
-		if len(ids) > 0 && !slices.Contains(ids, l.ID) || l.Function == "" {
-			continue
-		}
-		call := &router.Call{Namespace: namespace, Type: l.Function, Key: []byte(l.Key), Body: l.Value, Idempotency: l.Idempotency, Ext: l.Ext, Redrive: true}
-		if call.Idempotency == "" {
-			call.Idempotency = "dead-letter:" + l.ID
-		}
-		limited, cancel := context.WithTimeout(ctx, dispatchLimit)
-		answer, err := m.config.Dispatch(limited, call)
-		cancel()
-		switch {
-		case err != nil:
-			return view, fmt.Errorf("redrive %s: %w", l.ID, err)
-		case answer.Problem != nil && answer.Status != http.StatusInternalServerError:
-			return view, answer.Problem
-		case answer.Replayed:
-			view.Skipped++
-		default:
-			view.Redriven++
-		}
-	}
-	return view, nil
 }

@@ -165,4 +165,5 @@ type DeadLetterView struct {
 type RedriveView struct {
 	Redriven int `json:"redriven" doc:"messages that were sent again"`
 	Skipped  int `json:"skipped" doc:"messages that had been redriven before"`
+	Unfit    int `json:"unfit" doc:"letters without a function, left where they are: their records never became messages, or were too large to keep"`
 }
