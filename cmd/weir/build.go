@@ -89,6 +89,10 @@ func (s *shell) compile(ctx context.Context, folder, file, command string) (buil
 	compiler.WaitDelay = time.Second // a grandchild that keeps the pipes open must not hold us
 	output, err := compiler.CombinedOutput()
 	if err != nil {
+		if err := writable(filepath.Dir(file)); err != nil && command == "" {
+			return built{}, failed(fmt.Sprintf("cannot write %s: %v", file, err),
+				"make the folder one that this user may write to, or name another file: weir build --file FILE")
+		}
 		return built{}, compileFailure(ctx, folder, err, string(output))
 	}
 	stat, err := os.Stat(file)
@@ -96,6 +100,19 @@ func (s *shell) compile(ctx context.Context, folder, file, command string) (buil
 		return built{}, failed("the build made no "+file, "its command must write the file that module.yaml names")
 	}
 	return built{File: file, Bytes: stat.Size(), Millis: float64(time.Since(started)) / float64(time.Millisecond)}, nil
+}
+
+// writable makes a file in a folder and removes it. It is hidden: those are not watched.
+func writable(folder string) error {
+	f, err := os.CreateTemp(folder, ".weir-*")
+	if err != nil {
+		var cause *fs.PathError
+		if errors.As(err, &cause) {
+			err = cause.Err
+		}
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // maxCompilerLines of a compiler's output are shown: the first ones say what is wrong.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -79,6 +80,7 @@ type settings struct {
 func (s *shell) loadConfig(file string, flags *pflag.FlagSet) (*settings, error) {
 	known := func(key string) bool { return flags.Lookup(key) != nil }
 	set, merged := &settings{}, koanf.New(".")
+	var wrong error // the first variable that cannot be read
 	if file != "" {
 		if err := s.loadConfigFile(merged, file, flags); err != nil {
 			return nil, err
@@ -90,6 +92,9 @@ func (s *shell) loadConfig(file string, flags *pflag.FlagSet) (*settings, error)
 		TransformFunc: func(name, value string) (string, any) {
 			key := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, envPrefix)), "_", "-")
 			if known(key) {
+				if want, ok := parses(flags.Lookup(key), value); !ok && wrong == nil && !flags.Changed(key) {
+					wrong = failed(fmt.Sprintf("configuration: environment variable %s is %q; want %s", name, value, want))
+				}
 				return key, fromEnvironment(key, value)
 			}
 			if !slices.Contains([]string{"server", "config", "failpoint"}, key) {
@@ -100,6 +105,9 @@ func (s *shell) loadConfig(file string, flags *pflag.FlagSet) (*settings, error)
 	})
 	if err := merged.Load(environment, nil); err != nil {
 		return nil, fmt.Errorf("read environment: %w", err)
+	}
+	if wrong != nil {
+		return nil, wrong
 	}
 	if err := merged.Load(posflag.Provider(flags, ".", merged), nil); err != nil {
 		return nil, fmt.Errorf("read flags: %w", err)
@@ -248,6 +256,23 @@ func (p strictYAML) typed(flag *pflag.Flag, value ast.Node) (want string, ok boo
 		return "a whole number", value.Type() == ast.IntegerType
 	}
 	return "text", value.Type() == ast.StringType
+}
+
+// parses says whether text has the type of a flag, and names that type. An empty variable is one that is not set.
+func parses(flag *pflag.Flag, text string) (want string, ok bool) {
+	var err error
+	switch flag.Value.Type() {
+	case "bool":
+		want = "true or false"
+		_, err = strconv.ParseBool(text)
+	case "float64":
+		want = "a number"
+		_, err = strconv.ParseFloat(text, 64)
+	case "int":
+		want = "a whole number"
+		_, err = strconv.ParseInt(text, 0, 0)
+	}
+	return want, err == nil || text == ""
 }
 
 func (p strictYAML) unknown(key string, line, column int) error {

@@ -27,6 +27,27 @@ func TestCredentialsOfTheEnvironmentArePrintedAsReferencesToIt(t *testing.T) {
 	}
 }
 
+func TestAVariableThatCannotBeReadIsNamed(t *testing.T) {
+	for entry, want := range map[string]string{
+		"WEIR_SLOTS=x":         "error: configuration: environment variable WEIR_SLOTS is \"x\"; want a whole number\n",
+		"WEIR_METRICS=perhaps": "error: configuration: environment variable WEIR_METRICS is \"perhaps\"; want true or false\n",
+		"WEIR_TRACE_RATIO=all": "error: configuration: environment variable WEIR_TRACE_RATIO is \"all\"; want a number\n",
+		"WEIR_SLOST=3":         "warning: environment variable WEIR_SLOST is not known\n",
+		"WEIR_SLOTS=0x10":      "",
+	} {
+		var complaint bytes.Buffer
+		s := &shell{out: &bytes.Buffer{}, err: &complaint, dir: t.TempDir(), environ: []string{entry}}
+		s.run(t.Context(), []string{"server", "--print-config"})
+		if complaint.String() != want {
+			t.Errorf("%s: %q", entry, &complaint)
+		}
+	}
+	s := &shell{out: &bytes.Buffer{}, err: &bytes.Buffer{}, dir: t.TempDir(), environ: []string{"WEIR_SLOTS=x"}}
+	if code := s.run(t.Context(), []string{"server", "--print-config", "--slots", "3"}); code != exitDone {
+		t.Errorf("a flag wins over the environment: exit %d: %s", code, s.err)
+	}
+}
+
 func FuzzConfigurationFile(f *testing.F) {
 	for _, seed := range []string{
 		"listen: 127.0.0.1:1\nslots: 3\n", "slots: many", "unknown: 1", "listen:", "listen: |\n  x", "- a", "a: &a {}\nb: *a", "insecure-listen: {}",

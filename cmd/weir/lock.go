@@ -21,11 +21,11 @@ const maxLockBytes = 64
 // lock makes the data directory this process's own until the file is closed.
 func lock(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w", err)
+		return nil, unusable(err)
 	}
 	file, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("lock data directory: %w", err)
+		return nil, unusable(err)
 	}
 	err = hold(file)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
@@ -38,6 +38,11 @@ func lock(dir string) (*os.File, error) {
 		return nil, err
 	}
 	return file, nil
+}
+
+func unusable(err error) error {
+	return failed(fmt.Sprintf("the data directory cannot be used: %v", err),
+		"make it one that this user may write to, or choose another with --data")
 }
 
 const (

@@ -72,6 +72,12 @@ func TestAFunctionThatDoesNotCompileIsToldWithTheCompilersWords(t *testing.T) {
 	if code := s.run(t.Context(), []string{"build"}); code != exitFailed {
 		t.Errorf("exit %d", code)
 	}
+	if code := s.run(t.Context(), []string{"build", "--file", "go.mod/x.wasm"}); code != exitFailed {
+		t.Errorf("exit %d", code)
+	}
+	if !strings.Contains(stderr.String(), "error: cannot write "+filepath.Join(dir, "go.mod", "x.wasm")+": not a directory\n") {
+		t.Errorf("stderr: %s", &stderr)
+	}
 	if !strings.Contains(stderr.String(), "does not compile\n") || !strings.Contains(stderr.String(), "main.go:3:15: undefined: undefined") {
 		t.Errorf("stderr: %s", &stderr)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"syscall"
 
 	"github.com/weir-run/weir/deploy"
@@ -18,7 +19,7 @@ func portFailure(err error, address, flag string) error {
 			port = address
 		}
 		return failed(fmt.Sprintf("port %s is in use: another process listens on %s", port, address),
-			"stop it, or choose another address with "+flag+" host:port (port 0 takes any)")
+			"stop it, or choose another address with "+flag+" host:port (port 0 takes any), or in "+variable(strings.TrimPrefix(flag, "--")))
 	case errors.Is(err, deploy.ErrNotLoopback):
 		return failed(fmt.Sprintf("%s %s can be reached by others, and there is no authentication yet", flag, address),
 			"use 127.0.0.1, or accept the risk with --insecure-listen")

@@ -35,6 +35,9 @@ SIGTERM drains: requests end, jobs take a final checkpoint, and the exit code is
 				return err
 			}
 			if printConfig {
+				for _, name := range set.ignored {
+					fmt.Fprintf(s.err, "warning: environment variable %s is not known\n", name)
+				}
 				return s.printConfig(set)
 			}
 			return s.serve(cmd.Context(), set)
