@@ -21,11 +21,16 @@ import (
 // settleTimeout is how long a deployed job may take to run or to say what it waits for.
 const settleTimeout = 30 * time.Second
 
+// restDocs tells what to do about a job that does not run.
+const restDocs = "docs/errors.md#why-a-job-does-not-run"
+
 // deployed is the answer of weir deploy.
 type deployed struct {
 	jobmanager.DeployedView
 	Modules []deploy.Uploaded `json:"modules"`
 	Waiting string            `json:"waiting,omitempty"`
+	State   string            `json:"state,omitempty"` // of a job that neither runs nor waits
+	Error   string            `json:"error,omitempty"`
 
 	job *functions.Job
 }
@@ -130,7 +135,7 @@ func (c *client) deploy(ctx context.Context, p *plan, dryRun bool) (deployed, er
 	}
 	d.Waiting = view.Waiting
 	if d.Waiting == "" && view.State != jobmanager.Running {
-		d.Waiting = fmt.Sprintf("the job is %s: %s", view.State, view.Error)
+		d.State, d.Error = string(view.State), view.Error
 	}
 	return d, nil
 }
@@ -175,6 +180,9 @@ func (c *client) upload(ctx context.Context, m *planned) (deploy.Uploaded, error
 	if err != nil {
 		return deploy.Uploaded{}, err
 	}
+	if len(module) == 0 {
+		return deploy.Uploaded{}, failed(m.file+" is empty", "build the module again")
+	}
 	var known deploy.Uploaded
 	err = c.get(ctx, &known, "v1", "modules", digest)
 	var p *router.Problem
@@ -203,6 +211,12 @@ func deployedRows(t *table, d *deployed) {
 	case d.Waiting != "":
 		t.row("deployed", runningText(&d.DeployedView))
 		t.row("waiting", d.Waiting)
+	case d.State != "":
+		t.row("deployed", runningText(&d.DeployedView))
+		t.row(d.State, d.Error)
+		if d.Error != "" {
+			t.row("see", restDocs)
+		}
 	default:
 		t.row("running", runningText(&d.DeployedView))
 	}

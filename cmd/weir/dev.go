@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/router/kafkaio"
 	"github.com/weir-run/weir/runtime/jobmanager"
 )
@@ -41,6 +42,9 @@ on from there when it is started again. It is not for production.`,
 			if len(args) == 1 {
 				folder = s.path(args[0])
 			}
+			if err := s.holdsFunction(folder); err != nil {
+				return err
+			}
 			return s.runDev(cmd.Context(), folder, set)
 		},
 	}
@@ -59,6 +63,9 @@ func (s *shell) runDev(ctx context.Context, folder string, set *settings) (err e
 		return err
 	}
 	log := set.logger(s.err)
+	for _, name := range set.ignored {
+		log.Warn("environment variable is not known", "name", name)
+	}
 	held, err := lock(set.Data)
 	if err != nil {
 		return err
@@ -99,6 +106,7 @@ type developer struct {
 	api    *client
 	banner [2]string // addresses of the API and of the broker
 	runs   bool      // the folder's job has been deployed in this run
+	job    string    // its name then
 }
 
 func (d *developer) run(ctx context.Context) error {
@@ -186,11 +194,16 @@ func (d *developer) tellRestored(ctx context.Context) error {
 			return err
 		}
 		if r := job.Restored; r != nil {
-			d.line("restored", fmt.Sprintf("job %s from checkpoint %s in %s: %s, %s to replay",
-				job.Name, count(r.Checkpoint), millis(r.Millis), plural(r.Keys, "key"), plural(r.Messages, "record")))
+			d.line("restored", restoredText(job.Name, r))
 		}
 	}
 	return nil
+}
+
+// restoredText says what a checkpoint held. How many records come after it is not known until they are read again.
+func restoredText(job string, r *jobmanager.RestoredView) string {
+	return fmt.Sprintf("job %s from checkpoint %s in %s: %s and %s under way; records after it are read again",
+		job, count(r.Checkpoint), millis(r.Millis), plural(r.Keys, "key"), plural(r.Messages, "message"))
 }
 
 // refresh builds and deploys what the folder holds.
@@ -222,22 +235,46 @@ func (d *developer) refresh(ctx context.Context, w *watcher) error {
 		return err
 	})
 	if err != nil {
-		return err
+		return d.renamed(p, err)
 	}
 	if d.runs {
 		d.tellReload(&done, time.Since(started))
+		d.tellRest(&done)
 		return nil
 	}
-	d.runs = true
+	d.runs, d.job = true, done.Job
 	ready := span(time.Since(compiled))
 	for i := range all {
 		d.line("built", all[i].summary()+"; ready "+ready+" later")
 	}
 	d.line("deployed", "job "+flow(done.job))
-	if done.Waiting != "" {
-		d.line("waiting", done.Waiting)
-	}
+	d.tellRest(&done)
 	return nil
+}
+
+// tellRest says why a job does not run, or not yet.
+func (d *developer) tellRest(done *deployed) {
+	switch {
+	case done.Waiting != "":
+		d.line("waiting", done.Waiting)
+	case done.State != "":
+		d.line(done.State, done.Error)
+		if done.Error != "" {
+			d.line("see", restDocs)
+		}
+	}
+}
+
+// renamed tells who renames the job of the folder that the one in the way is the same under its former name.
+func (d *developer) renamed(p *plan, err error) error {
+	var problem *router.Problem
+	if !errors.As(err, &problem) || problem.Type != "function-taken" || p.job == nil || d.job == "" || p.job.Name == d.job ||
+		!strings.Contains(problem.Detail, "job "+d.job+" ") {
+		return err
+	}
+	return failed(fmt.Sprintf("the job of this folder was deployed as %s, and %s is another job with the same functions", d.job, p.job.Name),
+		"name it "+d.job+" again to keep its state",
+		"or give that up: weir stop "+d.job+" && weir delete "+d.job+", then save again")
 }
 
 func (d *developer) tellReload(done *deployed, took time.Duration) {

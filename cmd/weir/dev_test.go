@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bytes"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/weir-run/weir/deploy/deploytest"
+	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/runtime/jobmanager"
 )
 
 const devDocument = `kind: weir.v1/job
@@ -69,6 +74,66 @@ func TestDevWaitsForARepairWhenTheFunctionIsBroken(t *testing.T) {
 	for _, want := range []string{`module.yaml:2:`, `unknown field "nmae"`, "export weir_batch is missing"} {
 		if !strings.Contains(dev.stderr.String(), want) {
 			t.Errorf("%q was not told: %s", want, dev.stderr)
+		}
+	}
+}
+
+func TestDevStartsNothingWhereNothingIs(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "notes.txt", "")
+	if err := os.Mkdir(filepath.Join(dir, "empty"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for folder, want := range map[string]string{
+		"nowhere":   "error: there is no nowhere\n",
+		"notes.txt": "error: notes.txt is no folder\n",
+		"empty":     "holds neither module.yaml nor main.go\n",
+	} {
+		var stderr bytes.Buffer
+		s := shellIn(dir, nil)
+		s.err = &stderr
+		if code := s.run(t.Context(), []string{"dev", folder}); code != exitFailed || !strings.Contains(stderr.String(), want) {
+			t.Errorf("weir dev %s: exit %d: %s", folder, code, &stderr)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+func TestDevTellsWhatACheckpointHeldAndGuessesNothing(t *testing.T) {
+	got := restoredText("rp", &jobmanager.RestoredView{Checkpoint: 3, Millis: 108, Keys: 2})
+	if want := "job rp from checkpoint 3 in 108 ms: 2 keys and 0 messages under way; records after it are read again"; got != want {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestAJobThatFailsAtOnceIsNotSaidToWait(t *testing.T) {
+	done := deployed{DeployedView: jobmanager.DeployedView{Job: "ads", Version: 1}, State: "failed", Error: "credentials are refused"}
+	var out bytes.Buffer
+	s := &shell{out: &out, output: "table"}
+	(&developer{shell: s}).tellRest(&done)
+	if want := "  failed    credentials are refused\n  see       " + restDocs + "\n"; out.String() != want {
+		t.Errorf("dev printed %q", &out)
+	}
+	out.Reset()
+	if err := s.show(nil, func(t *table) { deployedRows(t, &done) }); err != nil {
+		t.Fatal(err)
+	}
+	if want := "deployed  ads version 1\nfailed    credentials are refused\nsee       " + restDocs + "\n"; out.String() != want {
+		t.Errorf("deploy printed %q", &out)
+	}
+}
+
+func TestARenamedJobIsToldFromAnotherOne(t *testing.T) {
+	taken := &router.Problem{Status: http.StatusConflict, Type: "function-taken", Detail: "function example/counter belongs to job old of namespace default"}
+	p := &plan{job: &functions.Job{Name: "new"}}
+	if got := (&developer{job: "old"}).renamed(p, taken).Error(); !strings.Contains(got, "was deployed as old") {
+		t.Errorf("got %q", got)
+	}
+	for _, job := range []string{"", "new", "other"} {
+		if got := (&developer{job: job}).renamed(p, taken); got != error(taken) {
+			t.Errorf("after %q: %v", job, got)
 		}
 	}
 }

@@ -39,6 +39,9 @@ func (p *planned) name() string { return filepath.Base(p.file) }
 // planFor reads what a path holds: a folder with module.yaml or main.go, a module.yaml, or a module.
 func (s *shell) planFor(path string) (*plan, error) {
 	stat, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, failed("there is no "+s.shown(path), "name the folder of a function, a module.yaml, or a .wasm file; weir new NAME makes one")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("deploy: %w", err)
 	}
@@ -53,6 +56,23 @@ func (s *shell) planFor(path string) (*plan, error) {
 		return &plan{folder: filepath.Dir(path), modules: []planned{{file: path}}}, nil
 	}
 	return s.planDocument(path)
+}
+
+// holdsFunction refuses a path where there is nothing to run. What is wrong within the files can be mended later.
+func (s *shell) holdsFunction(path string) error {
+	stat, err := os.Stat(path)
+	switch {
+	case err != nil:
+		_, err = s.planFor(path)
+		return err
+	case !stat.IsDir():
+		return failed(s.shown(path)+" is no folder", "name the folder that holds "+documentName+" or main.go; weir deploy takes a lone file")
+	}
+	if _, err := os.Stat(filepath.Join(path, documentName)); err == nil {
+		return nil
+	}
+	_, err = planFolder(path)
+	return err
 }
 
 // planFolder is a folder without module.yaml: source whose module describes itself.
