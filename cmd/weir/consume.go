@@ -43,8 +43,8 @@ func (s *shell) consume() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "consume TOPIC",
 		Short: "Print the records of a Kafka topic as they are committed",
-		Long: `Prints the records of a topic from its start, and goes on with those that come: until it is interrupted, or until -n
-records were printed. Records of open and aborted transactions are left out.`,
+		Long: `Prints the records of a topic from its start, and goes on with those that come: until it is interrupted, until -n
+records were printed, or until --timeout is over if that is set. Records of open and aborted transactions are left out.`,
 		Example: `  weir consume counts -n 3
   weir consume counts --from end -o json`,
 		Args: arguments(1, 1),
@@ -54,7 +54,7 @@ records were printed. Records of open and aborted transactions are left out.`,
 				return err
 			}
 			what.Topic, what.Offset, what.Follow = args[0], offset, !toEnd
-			endless := what.Follow && what.Count == 0
+			endless := what.Follow && what.Count == 0 && !cmd.Flags().Changed("timeout")
 			ctx, cancel := s.bounded(cmd)
 			if endless {
 				ctx, cancel = context.WithCancel(cmd.Context())

@@ -9,7 +9,7 @@ import (
 func (s *shell) delete() *cobra.Command {
 	return &cobra.Command{
 		Use:               "delete JOB",
-		Short:             "Delete a job that has ended, with its versions and checkpoints",
+		Short:             "Delete a job that does not run, with its versions, state and checkpoints",
 		Example:           "  weir stop ad-billing && weir delete ad-billing",
 		Args:              arguments(1, 1),
 		ValidArgsFunction: s.completeJobs,

@@ -39,7 +39,11 @@ func (s *shell) dlqList() *cobra.Command {
 			return s.show(letters, func(t *table) {
 				for i := range letters {
 					l := &letters[i]
-					t.row(clock(l.Time), l.ID, fmt.Sprintf("%s %q", l.Function, l.Key), l.Source,
+					function := l.Function
+					if function == "" {
+						function = "(none)" // it is not redriven
+					}
+					t.row(clock(l.Time), l.ID, fmt.Sprintf("%s %q", function, l.Key), l.Source,
 						plural(l.Attempts, "attempt"), l.Cause, l.Where)
 				}
 			})
@@ -76,6 +80,9 @@ func (s *shell) dlqRedrive() *cobra.Command {
 			}
 			return s.show(done, func(t *table) {
 				t.row("redriven", fmt.Sprintf("%s, %d had been before", plural(done.Redriven, "message"), done.Skipped))
+				if done.Unfit > 0 {
+					t.row("left", plural(done.Unfit, "letter")+" without a function: look at the record with weir consume, and produce what is right")
+				}
 			})
 		},
 	}

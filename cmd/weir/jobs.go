@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -121,6 +122,9 @@ func (s *shell) change(verb, short, long, done string) *cobra.Command {
 				job, err = api.settled(ctx, settleTimeout, args[0])
 				return err
 			})
+			if errors.Is(err, context.DeadlineExceeded) {
+				return pending(verb, args[0])
+			}
 			if err != nil {
 				return err
 			}
@@ -131,6 +135,14 @@ func (s *shell) change(verb, short, long, done string) *cobra.Command {
 				t.row(done, fmt.Sprintf("%s version %d, %s, checkpoint %s", job.Name, job.Version, job.State, count(job.Checkpoint)))
 			})
 		},
+	}
+}
+
+// pending is a change that was asked for and not seen done. A server that has taken it goes on with it: the wish is stored.
+func pending(verb, job string) error {
+	return &failure{
+		code: exitTimeout, what: fmt.Sprintf("timed out: %s has not come to %s yet; it is still pending, and may take effect later", job, verb),
+		todo: []string{"weir jobs " + job + " shows whether it has, and what the job waits for", "--timeout sets how long a command may take"},
 	}
 }
 

@@ -44,6 +44,9 @@ func TestRecordsAreProducedAndConsumed(t *testing.T) {
 			`{"topic":"clicks","partition":0,"offset":1,"time":"T","key":"ann","value":{"base64":"//4="},"headers":{"source":"test"}}` + "\n"},
 		{"", "consume clicks --from soon", "[exit 2] error: --from soon: want start, end, or an offset\n"},
 		{"", "consume clicks --from end -n 1 --timeout 50ms", "[exit 4] error: timed out\n  --timeout sets how long a command may take\n"},
+		{"", "consume clicks --from end --timeout 50ms", "[exit 4] error: timed out\n  --timeout sets how long a command may take\n"},
+		{"", "topics clicks --create 1", "[exit 1] error: topic \"clicks\" exists already; nothing was changed\n  weir topics clicks describes it\n"},
+		{"", "topics clicks --create 0", "[exit 2] error: --create wants the name of a topic and a number of partitions above 0\n"},
 	} {
 		if got := onBroker(t, broker.Address(), step.stdin, strings.Fields(step.args)...); got != step.want {
 			t.Errorf("weir %s\ngot  %q\nwant %q", step.args, got, step.want)

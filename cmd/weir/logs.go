@@ -28,7 +28,7 @@ func (s *shell) logs() *cobra.Command {
 		ValidArgsFunction: s.completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := s.bounded(cmd)
-			if follow {
+			if follow && !cmd.Flags().Changed("timeout") {
 				ctx, cancel = context.WithCancel(cmd.Context())
 			}
 			defer cancel()

@@ -105,6 +105,7 @@ func newStage(t *testing.T) *stage {
 		"counter2.wasm":  "\x00asm counter 2",
 		"bad.wasm":       "\x00asm bad",
 		"text.wasm":      "package main",
+		"none.wasm":      "",
 		"module.yaml":    "kind: weir.v1/job\nspec: {name: ads, parallelism: 2}\n---\nkind: weir.v1/module\nspec: {file: counter.wasm}\n",
 		"v2.yaml":        "kind: weir.v1/job\nspec: {name: ads, parallelism: 2}\n---\nkind: weir.v1/module\nspec: {file: counter2.wasm}\n",
 		"typo.yaml":      "kind: weir.v1/job\nspec:\n  name: ads\n  paralelism: 2\n",
@@ -198,6 +199,8 @@ func filledController() *deploytest.Controller {
 		DeadLetter: []jobmanager.DeadLetterView{{
 			ID: "ads-dead-letters[0]@17", Time: at, Function: "ads/campaign", Key: "c-17", Source: "clicks[3]@88121",
 			Attempts: 3, Cause: "panic: negative bid", Where: "main.go:41", Value: []byte("-1"),
+		}, {
+			ID: "ads-dead-letters[0]@18", Time: at, Source: "clicks[3]@88122", Cause: "the record has no key",
 		}},
 		Publishers: []jobmanager.LaneView{
 			{ID: "lane-0", Cluster: "broker:9092", Published: 20113},
@@ -226,7 +229,7 @@ func TestACallThatTakesTooLongGivesItsOwnExitCode(t *testing.T) {
 	}
 	s.controller.Hang = true
 	code, out, stderr := s.run(t.Context(), []string{"weir", "stop", "ads", "--timeout", "10ms"})
-	if code != exitTimeout || out != "" || !strings.HasPrefix(stderr, "error: timed out") {
+	if code != exitTimeout || out != "" || !strings.HasPrefix(stderr, "error: timed out: ads has not come to stop yet; it is still pending") {
 		t.Errorf("exit %d, stdout %q, stderr %q", code, out, stderr)
 	}
 }

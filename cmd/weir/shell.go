@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +36,7 @@ const (
 // run executes one command line and returns the exit code.
 func (s *shell) run(ctx context.Context, args []string) int {
 	root := s.root()
-	root.SetArgs(args)
+	root.SetArgs(keepNumbers(args))
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
@@ -68,15 +69,40 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 cannot reach the serve
 	flags.StringVarP(&s.output, "output", "o", "table", "table, json or yaml")
 	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "how long the command may take")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &failure{code: exitUsage, what: err.Error(), todo: []string{cmd.CommandPath() + " --help lists the flags"}}
+		f := &failure{code: exitUsage, what: err.Error(), todo: []string{cmd.CommandPath() + " --help lists the flags"}}
+		if strings.HasPrefix(f.what, "unknown shorthand") {
+			f.todo = append(f.todo, "put -- before an argument that begins with -")
+		}
+		return f
 	})
-	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+	root.PersistentPreRunE = func(_ *cobra.Command, args []string) error {
+		for i := range args {
+			args[i] = strings.TrimPrefix(args[i], numberMark)
+		}
 		if !slices.Contains([]string{"table", "json", "yaml"}, s.output) {
 			return misused("-o %s: want table, json or yaml", s.output)
 		}
 		return nil
 	}
 	return root
+}
+
+// numberMark stands before a negative number while flags are parsed: no argument of a process holds a NUL byte.
+const numberMark = "\x00"
+
+// number is what negative numbers begin with, and no flag does.
+var number = regexp.MustCompile(`^-\.?[0-9]`)
+
+// keepNumbers has negative numbers taken as arguments, which they are, and not as flags. What follows a flag may be its
+// value and stays as it is.
+func keepNumbers(args []string) []string {
+	kept := slices.Clone(args)
+	for i := 1; i < len(args) && args[i-1] != "--"; i++ {
+		if number.MatchString(args[i]) && (!strings.HasPrefix(args[i-1], "-") || number.MatchString(args[i-1])) {
+			kept[i] = numberMark + args[i]
+		}
+	}
+	return kept
 }
 
 // group is a command that only holds others.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -13,12 +14,14 @@ func (s *shell) topics() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "topics [TOPIC]",
 		Short: "List Kafka topics, describe one, or create one",
+		Long: `Lists the topics of a broker, describes one, or creates one. OFFSETS is how many offsets a topic's log spans: those of its
+records, and of a mark for every transaction. weir consume TOPIC --to-end prints the records alone.`,
 		Example: `  weir topics
   weir topics clicks
   weir topics clicks --create 3`,
 		Args: arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if partitions != 0 && (len(args) == 0 || partitions < 1) {
+			if cmd.Flags().Changed("create") && (len(args) == 0 || partitions < 1) {
 				return misused("--create wants the name of a topic and a number of partitions above 0")
 			}
 			ctx, cancel := s.bounded(cmd)
@@ -32,7 +35,7 @@ func (s *shell) topics() *cobra.Command {
 				return s.listTopics(ctx, broker)
 			}
 			if partitions > 0 {
-				if err := broker.Create(ctx, args[0], partitions, nil); err != nil {
+				if err := createTopic(ctx, broker, args[0], partitions); err != nil {
 					return err
 				}
 			}
@@ -41,6 +44,17 @@ func (s *shell) topics() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&partitions, "create", 0, "create TOPIC with so many partitions")
 	return s.brokerFlags(cmd)
+}
+
+func createTopic(ctx context.Context, broker *kafkaio.Client, topic string, partitions int) error {
+	there, _, err := broker.Exists(ctx, topic)
+	if err != nil {
+		return err
+	}
+	if there {
+		return failed(fmt.Sprintf("topic %q exists already; nothing was changed", topic), "weir topics "+topic+" describes it")
+	}
+	return broker.Create(ctx, topic, partitions, nil)
 }
 
 func (s *shell) listTopics(ctx context.Context, broker *kafkaio.Client) error {
@@ -52,7 +66,7 @@ func (s *shell) listTopics(ctx context.Context, broker *kafkaio.Client) error {
 		all = []kafkaio.TopicDescription{}
 	}
 	return s.show(all, func(t *table) {
-		t.row("TOPIC", "PARTITIONS", "REPLICAS", "RECORDS")
+		t.row("TOPIC", "PARTITIONS", "REPLICAS", "OFFSETS")
 		for i := range all {
 			t.row(all[i].Name, len(all[i].Partitions), all[i].Replicas, count(offsets(&all[i])))
 		}
