@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -91,5 +92,54 @@ func TestALaneGivesUpATransactionWithoutBeingFenced(t *testing.T) {
 	}
 	if err := errors.Join(l.Close(), e.Close()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestACancelledPrepareIsGivenUp cancels a lane between its records and their acknowledgement; what it gives up then holds
+// back neither readers nor lanes that look for their markers.
+func TestACancelledPrepareIsGivenUp(t *testing.T) {
+	for version, opts := range map[string][]kfake.Opt{"TransactionVersion1": {older()}, "TransactionVersion2": nil} {
+		t.Run(version, func(t *testing.T) {
+			c, k := fake(t, opts...)
+			k.Create(t, "out", 1)
+			e, err := kafkaio.OpenEgress(kafkaio.EgressConfig{Cluster: k.cluster(), Topics: []kafkaio.EgressTopic{{Name: "out"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := e.Lane("lane")
+			if err != nil {
+				t.Fatal(err)
+			}
+			within(t, "prepare", func(ctx context.Context) error {
+				if err := l.Recover(ctx, false, 0, nil, nil); err != nil {
+					return err
+				}
+				attempt, cancel := context.WithCancel(ctx)
+				defer cancel()
+				c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+					cancel()
+					return nil, nil, false
+				})
+				l.Prepare(attempt, 1, faultBox("out", 0))
+				l.Discard(ctx)
+				return nil
+			})
+			within(t, "ask for offsets", func(ctx context.Context) error {
+				ends, err := k.adm.ListEndOffsets(ctx, "out", "weir-markers")
+				if err != nil {
+					return err
+				}
+				stable, err := k.adm.ListCommittedOffsets(ctx, "out", "weir-markers")
+				ends.Each(func(end kadm.ListedOffset) {
+					if o, _ := stable.Lookup(end.Topic, end.Partition); o.Offset != end.Offset {
+						t.Errorf("%s[%d] ends at %d, readers at %d", end.Topic, end.Partition, end.Offset, o.Offset)
+					}
+				})
+				return err
+			})
+			if err := errors.Join(l.Close(), e.Close()); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
