@@ -39,7 +39,7 @@ func answer(err error) error {
 
 // newProblem makes a problem of the API's own.
 func newProblem(status int, kind, title, detail string) problem {
-	return problem{&router.Problem{Status: status, Type: kind, Title: title, Detail: detail}}
+	return problem{&router.Problem{Status: status, Type: kind, Title: title, Detail: detail, Docs: "docs/errors.md#" + kind}}
 }
 
 // write sends a problem from outside of huma's handlers.

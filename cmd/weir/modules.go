@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/functions/wasm"
+	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/taskmanager"
 )
 
@@ -233,7 +235,7 @@ func (c *moduleCache) prepare(ctx context.Context, module []byte) (*functions.De
 			return &d.Description, nil
 		}
 		if !errors.Is(err, wasm.ErrInterpreter) {
-			return nil, err
+			return nil, moduleRefused(err)
 		}
 	}
 	// The module and its image leave some 20 MB of garbage: it goes back to the system at once, and not in the minutes that
@@ -241,7 +243,17 @@ func (c *moduleCache) prepare(ctx context.Context, module []byte) (*functions.De
 	defer debug.FreeOSMemory()
 	p, err := c.engine.Prepare(ctx, module)
 	if err != nil {
-		return nil, err
+		return nil, moduleRefused(err)
 	}
 	return &p.Description, nil
+}
+
+// moduleRefused words a refusal of the sandbox for the API; another error is the machine's.
+func moduleRefused(err error) error {
+	var r *wasm.Refusal
+	if !errors.As(err, &r) {
+		return err
+	}
+	const kind = "module-refused"
+	return &router.Problem{Type: kind, Title: "the module is refused", Status: http.StatusUnprocessableEntity, Detail: r.Reason(), Docs: "docs/errors.md#" + kind}
 }

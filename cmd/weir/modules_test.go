@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/jobmanager"
 )
 
@@ -70,6 +72,19 @@ func inState(t *testing.T, dir, to string, state jobmanager.JobState) string {
 	}
 	t.Fatalf("the job is never %s", state)
 	return ""
+}
+
+func TestARefusedModuleSaysSoOnceAndWhereToReadOn(t *testing.T) {
+	c, _ := cacheOf(t, "")
+	_, err := c.prepare(t.Context(), readFile(t, filepath.Join("..", "..", "functions", "wasm", "testdata", "refused", "start-trap.wasm")))
+	var p *router.Problem
+	if !errors.As(err, &p) {
+		t.Fatal(err)
+	}
+	const want = "init-failed: initialisation: guest trapped: unreachable; mend what runs before the first message"
+	if !strings.HasPrefix(p.Detail, want) || p.Type != "module-refused" || p.Docs != "docs/errors.md#module-refused" {
+		t.Errorf("%+v, want %s", p, want)
+	}
 }
 
 func TestADamagedModuleFailsItsJobAndADeploymentMendsBoth(t *testing.T) {

@@ -81,7 +81,7 @@ func wire(w wiring) (*node, error) {
 			}
 			return group.Wait()
 		},
-		Controller: jobs, Dispatch: tasks.Dispatch, Modules: modules,
+		Controller: jobs, Dispatch: jobs.Dispatch(tasks.Dispatch), Modules: modules,
 		Close: func() error { return errors.Join(cache.close(), engine.Close(), storage.Close()) },
 	}, nil
 }

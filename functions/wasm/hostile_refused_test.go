@@ -203,7 +203,7 @@ func startups() []refusal {
 		begin("a start function that fills", start("loop void i32.const 0 i32.const 0 i32.const 262144 memory.fill 0 br 0 end"), "initialisation", "fuel spent"),
 		begin("a start function that takes all memory", start("loop void i32.const 100 memory.grow 0 i32.const -1 i32.ne br_if 0 end unreachable"), "initialisation", "memory limit reached"),
 		begin("a start function that recurses", start("call 5"), "initialisation", "call depth exceeded"),
-		begin("a start function that traps", start("unreachable"), "initialisation", "unreachable"),
+		{"a start function that traps", start("unreachable").bytes(), wasm.InitFailed, "initialisation", "unreachable", "mend what runs before the first message"},
 		begin("_initialize that hangs", plain().fn(void, "", "loop void br 0 end").export("_initialize", 0, first), "initialisation", "fuel spent"),
 		begin("weir_abi that hangs", saying(0, "loop void br 0 end i32.const 1"), "weir_abi", "fuel spent"),
 		begin("weir_describe that hangs", saying(1, "loop void br 0 end i64.const 1"), "weir_describe", "fuel spent"),

@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -68,12 +69,18 @@ type Refusal struct {
 }
 
 // Error says what, where, why, and what to do next.
-func (r *Refusal) Error() string {
-	where := r.Where
+func (r *Refusal) Error() string { return "module refused: " + r.Reason() }
+
+// Reason is the error's text without its first words. What to do has a line of its own behind a guest's stack.
+func (r *Refusal) Reason() string {
+	where, detail, next := r.Where, strings.TrimRight(r.Detail, "\n"), "; "
 	if where != "" {
 		where += ": "
 	}
-	return "module refused: " + string(r.Code) + ": " + where + r.Detail + "; " + r.next()
+	if strings.Contains(detail, "\n") {
+		next = "\n"
+	}
+	return string(r.Code) + ": " + where + detail + next + r.next()
 }
 
 // next is what the author of the module can do.
@@ -98,6 +105,9 @@ func (r *Refusal) next() string {
 	case BadDescription:
 		return "declare the functions through a Weir SDK"
 	case InitFailed:
+		if errors.Is(r.cause, ErrTrap) {
+			return "mend what runs before the first message: init, and what it declares and calls"
+		}
 		return "keep what runs before the first message small"
 	case CompileFailed, CompileTimeout:
 		return "make its largest functions smaller"

@@ -130,3 +130,11 @@ func TestARefusalReadsAsASentence(t *testing.T) {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
 }
+
+func TestARefusalSaysWhatToDoBehindTheGuestsStack(t *testing.T) {
+	r := wasm.Refusal{Code: wasm.InitFailed, Where: "initialisation", Detail: "guest trapped; it wrote: panic: x\n\ngoroutine 1 [running]:\n"}
+	want := "init-failed: initialisation: guest trapped; it wrote: panic: x\n\ngoroutine 1 [running]:\nkeep what runs before the first message small"
+	if r.Reason() != want {
+		t.Errorf("got %s\nwant %s", r.Reason(), want)
+	}
+}

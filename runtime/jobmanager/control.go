@@ -217,8 +217,7 @@ func (m *Manager) State(ctx context.Context, name string, function functions.Typ
 	}
 	answers := m.query(ctx, j, wire.Query{Function: function, Key: []byte(key)})
 	if len(answers) == 0 {
-		return StateView{}, refusal(http.StatusServiceUnavailable, "job-not-running", "the job does not run",
-			fmt.Sprintf("job %s cannot be read right now; see weir jobs", name))
+		return StateView{}, j.unread(ctx)
 	}
 	return ask1(ctx, j, func() (StateView, error) {
 		a := answers[0]
