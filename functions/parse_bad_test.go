@@ -29,6 +29,15 @@ func describe(stateType string, egresses ...string) *functions.Description {
 	}
 }
 
+func TestAnEmptyFileIsToldWhatItLacks(t *testing.T) {
+	const want = "module.yaml:1:1: the job has no module\n  add a document with kind weir.v1/module and spec: {file: counter.wasm}"
+	for _, text := range []string{"", "\n", "# nothing\n", "---\n"} {
+		if _, err := functions.ParseJob([]byte(text), "module.yaml", nil); err == nil || err.Error() != want {
+			t.Errorf("%q: %v\nwant %s", text, err, want)
+		}
+	}
+}
+
 // replacement breaks the documented job in one place; want is what the error says, from its line on.
 type replacement struct{ old, new, want string }
 

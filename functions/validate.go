@@ -84,7 +84,7 @@ func (j *Job) check(f *findings) {
 }
 
 func (j *Job) checkSettings(f *findings) {
-	if err := checkName(j.Name); err != nil {
+	if err := checkName(j.Name); err != nil && (j.Name != "" || len(j.Modules) > 0) { // a module gives its name to a job without one
 		f.add("name", "set spec.name of the "+kindJob+" document", "job name %q: %v", j.Name, err)
 	}
 	if len(j.Name) > maxJobNameBytes {

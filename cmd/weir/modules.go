@@ -212,9 +212,20 @@ func (i *invoker) Call(in []byte, now int64, seed uint64) ([]byte, error) {
 	out, err := i.instance.Call(in)
 	var failure *wasm.Failure
 	if errors.As(err, &failure) {
-		err = fmt.Errorf("%w\n%s%s", err, failure.Stderr, failure.Stack) // for the dead letter
+		err = fmt.Errorf("%w%s\n%s%s", err, raise(err), failure.Stderr, failure.Stack) // for the dead letter
 	}
 	return out, err
+}
+
+// raise names the setting of module.yaml that a call has run into.
+func raise(err error) string {
+	switch {
+	case errors.Is(err, wasm.ErrFuel):
+		return ": do less in one call, or raise limits.time in module.yaml (docs/sandbox.md#how-fuel-is-counted)"
+	case errors.Is(err, wasm.ErrMemory):
+		return ": hold less, or raise limits.memory in module.yaml (docs/sandbox.md#what-a-running-guest-may-use)"
+	}
+	return ""
 }
 
 // Fuel is what the last call spent.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weir-run/weir/functions/wasm"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/jobmanager"
 )
@@ -113,4 +114,15 @@ func TestADamagedModuleFailsItsJobAndADeploymentMendsBoth(t *testing.T) {
 	}
 	inState(t, dir, to, jobmanager.Running)
 	end()
+}
+
+func TestACallThatBreaksALimitNamesItsSetting(t *testing.T) {
+	for kind, want := range map[error]string{wasm.ErrFuel: "limits.time in module.yaml", wasm.ErrMemory: "limits.memory in module.yaml"} {
+		if got := raise(&wasm.Failure{Kind: kind}); !strings.Contains(got, want) {
+			t.Errorf("%v: %q, want %q in it", kind, got, want)
+		}
+	}
+	if got := raise(&wasm.Failure{Kind: wasm.ErrTrap}); got != "" {
+		t.Errorf("a trap: %q", got)
+	}
 }

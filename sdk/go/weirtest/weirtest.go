@@ -146,7 +146,7 @@ func (h *Harness) InvokeTyped(function, key, valueType string, value any, header
 }
 
 // Deliver hands a record of topic to every function that names the topic with weir.Ingress, and then everything that
-// their messages set off. The outcome is that of the last such function.
+// their messages set off. The outcome is that of the last such function. Topics of module.yaml are not known here.
 func (h *Harness) Deliver(topic, key string, value any, headers ...Header) *Outcome {
 	h.t.Helper()
 	var out *Outcome
@@ -158,7 +158,7 @@ func (h *Harness) Deliver(topic, key string, value any, headers ...Header) *Outc
 		}
 	}
 	if out == nil {
-		h.t.Fatalf("weirtest: no function has topic %q as ingress", topic)
+		h.t.Fatalf("weirtest: no function has topic %q as ingress: add weir.Ingress(%q, \"namespace/name\") in init; topics of module.yaml are not known here", topic, topic)
 	}
 	return out
 }

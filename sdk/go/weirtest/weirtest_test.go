@@ -110,7 +110,7 @@ func TestMistakesOfATestEndItWithAReason(t *testing.T) {
 		want string
 	}{
 		{func(h *weirtest.Harness) { h.Invoke("game/none", "k", 1) }, `no function "game/none"`},
-		{func(h *weirtest.Harness) { h.Deliver("none", "k", 1) }, `no function has topic "none"`},
+		{func(h *weirtest.Harness) { h.Deliver("none", "k", 1) }, `no function has topic "none" as ingress: add weir.Ingress("none", `},
 		{func(h *weirtest.Harness) { h.Invoke("game/ping", "k", func() {}) }, "unsupported type"},
 		{func(h *weirtest.Harness) { h.Invoke("game/ping", "k", 1_000_000) }, "without end"},
 	} {
