@@ -15,8 +15,9 @@ import (
 
 const (
 	// aheadTime is how long a prepared outbox waits for its epoch, which takes milliseconds: its open transaction holds back
-	// readers, and the broker would end it, and the attempt with it, when a storage hangs for the transaction's time-out.
-	aheadTime = time.Second
+	// readers, and the broker would end it, and the attempt with it, when a storage hangs for the transaction's time-out. That
+	// is a second at least.
+	aheadTime = time.Second / 2
 	// leaveTime is how long the end of an attempt waits for a broker to end what is open.
 	leaveTime = time.Second
 )
