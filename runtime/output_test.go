@@ -114,7 +114,7 @@ func TestAHotAddressThatFailsHoldsTheIngressBack(t *testing.T) {
 	job := c.Job("job", "v1", 1, "t/failing")
 	job.Modules[0].Retry = functions.Retry{Attempts: 3, Backoff: time.Hour, MaxBackoff: time.Hour}
 	c.Deploy(job)
-	const parked = 33 // MiB, which is above the limit
+	const parked = 32 // MiB, which with what else is kept of a record is above the limit
 	taken := func() uint64 {
 		view, err := c.Jobs.Job(t.Context(), "job")
 		if err != nil {
@@ -122,17 +122,18 @@ func TestAHotAddressThatFailsHoldsTheIngressBack(t *testing.T) {
 		}
 		return view.In
 	}
-	for range parked {
+	for range parked + 1 { // the last one may be in the same fetch
 		c.Broker.Produce("in", "hot", make([]byte, 1<<20))
 	}
 	for taken() < parked {
 	}
 	c.Call("t/other", "ann", "") // by its commit everything taken is parked
+	before := taken()
 	c.Broker.Produce("in", "hot", nil)
 	c.Broker.Produce("in", "cold", []byte("1"))
 	c.Call("t/other", "ann", "")
-	if in := taken(); in != parked {
-		t.Fatalf("%d records are taken", in)
+	if in := taken(); in != before {
+		t.Fatalf("%d records are taken, and %d before", in, before)
 	}
 }
 
