@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type Log struct {
 	ended   error      // of the term: why nothing can be appended
 	opened  bool       // Latest came through
 	numbers []uint64   // of manifests that exist, ascending
+	seal    []byte     // the last line of the latest of them
 	files   map[uint64][]FileRef
 	doomed  map[string]bool // files that are nobody's unless a kept manifest names them
 }
@@ -123,14 +125,15 @@ func (l *Log) Latest(ctx context.Context) (*Manifest, error) {
 		numbers = numbers[:n-1]
 	}
 	var latest *Manifest
+	var seal []byte
 	if n := len(numbers); n > 0 {
-		if latest, err = l.Get(ctx, numbers[n-1]); err != nil {
+		if latest, seal, err = l.read(ctx, numbers[n-1]); err != nil {
 			return nil, err
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.opened, l.numbers, l.doomed = true, numbers, doomed
+	l.opened, l.numbers, l.seal, l.doomed = true, numbers, seal, doomed
 	if latest != nil {
 		l.files[latest.Number] = latest.Files()
 	}
@@ -139,19 +142,24 @@ func (l *Log) Latest(ctx context.Context) (*Manifest, error) {
 
 // Get reads one manifest.
 func (l *Log) Get(ctx context.Context, number uint64) (*Manifest, error) {
+	m, _, err := l.read(ctx, number)
+	return m, err
+}
+
+// read reads a manifest and its last line.
+func (l *Log) read(ctx context.Context, number uint64) (m *Manifest, seal []byte, err error) {
 	name := manifestName(l.prefix, number)
 	b, err := readFile(ctx, l.storage, name, maxManifestBytes)
-	if err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", name, err)
+	if err == nil {
+		m, err = DecodeManifest(b)
 	}
-	m, err := DecodeManifest(b)
 	if err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", name, err)
+		return nil, nil, fmt.Errorf("manifest %s: %w", name, err)
 	}
 	if m.Number != number {
-		return nil, fmt.Errorf("manifest %s: %w: it is number %d", name, ErrDamaged, m.Number)
+		return nil, nil, fmt.Errorf("manifest %s: %w: it is number %d", name, ErrDamaged, m.Number)
 	}
-	return m, nil
+	return m, lastLine(b), nil
 }
 
 // Append makes m durable under its number, which must follow the last one; it sets m.Format. ErrExists means that
@@ -160,7 +168,7 @@ func (l *Log) Get(ctx context.Context, number uint64) (*Manifest, error) {
 func (l *Log) Append(ctx context.Context, m *Manifest) error {
 	files := m.Files()
 	l.mu.Lock()
-	ended, opened, next := l.ended, l.opened, uint64(1)
+	ended, opened, next, seal := l.ended, l.opened, uint64(1), l.seal
 	if n := len(l.numbers); n > 0 {
 		next = l.numbers[n-1] + 1
 	}
@@ -186,7 +194,7 @@ func (l *Log) Append(ctx context.Context, m *Manifest) error {
 		return err
 	})
 	if err == nil {
-		err = l.follows(ctx, m.Number, next > 1)
+		err = l.follows(ctx, m.Number, next > 1, seal)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -194,15 +202,16 @@ func (l *Log) Append(ctx context.Context, m *Manifest) error {
 		l.ended = err
 		return fmt.Errorf("append manifest %d: %w", m.Number, err)
 	}
-	l.numbers = append(l.numbers, m.Number)
+	l.numbers, l.seal = append(l.numbers, m.Number), lastLine(b)
 	l.files[m.Number] = files
 	return nil
 }
 
 // follows says whether a manifest that was just written is the latest of its log. The number of a coordinator that was
 // paused may be free although it was taken, when its successors have swept it. Sweeps delete the oldest first, and keep the
-// newest: so what went before it is gone then, or, when nothing did, there are higher numbers.
-func (l *Log) follows(ctx context.Context, number uint64, after bool) error {
+// newest: so what went before it is gone then, or is what another paused coordinator wrote in its place, or, when nothing went
+// before, there are higher numbers. seal is the last line of what went before, which holds its checksum.
+func (l *Log) follows(ctx context.Context, number uint64, after bool, seal []byte) error {
 	if after {
 		before, err := l.storage.Open(ctx, manifestName(l.prefix, number-1))
 		if errors.Is(err, ErrNotExist) {
@@ -211,7 +220,15 @@ func (l *Log) follows(ctx context.Context, number uint64, after bool) error {
 		if err != nil {
 			return err
 		}
-		return before.Close()
+		last := make([]byte, len(seal))
+		at := before.Size() - int64(len(seal))
+		if at >= 0 {
+			err = readAt(before, last, at)
+		}
+		if err = errors.Join(err, before.Close()); err == nil && !bytes.Equal(last, seal) {
+			err = fmt.Errorf("%w: manifest %d was swept since, and written by another", ErrExists, number-1)
+		}
+		return err
 	}
 	names, err := l.storage.List(ctx, l.prefix+manifestPrefix)
 	if err == nil && len(names) > 0 && names[len(names)-1] != manifestName(l.prefix, number) {

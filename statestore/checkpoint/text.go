@@ -20,10 +20,15 @@ func trailer(word string, format int, text []byte) string {
 	return fmt.Sprintf("%s%08x\n", line, crc)
 }
 
+// lastLine is the last line of sealed text, line feed included.
+func lastLine(b []byte) []byte {
+	return b[bytes.LastIndexByte(bytes.TrimSuffix(b, []byte("\n")), '\n')+1:]
+}
+
 // OpenText returns what SealText was given: ErrDamaged for anything else, ErrNewer for a format later than latest.
 func OpenText(word string, latest int, b []byte) (text []byte, format int, err error) {
-	end := bytes.LastIndexByte(bytes.TrimSuffix(b, []byte("\n")), '\n') + 1
-	text, last := b[:end], string(b[end:])
+	text = b[:len(b)-len(lastLine(b))]
+	last := string(b[len(text):])
 	fields := strings.Fields(last)
 	if len(fields) != 4 || fields[0] != word {
 		return nil, 0, fmt.Errorf("%w: no trailer", ErrDamaged)
