@@ -38,13 +38,10 @@ func strict(c *kfake.Cluster) {
 	})
 }
 
-// TestALaneGivesUpATransactionWithoutBeingFenced gives up what was prepared, by itself and for another outbox, and an outbox
-// whose batch the broker refuses at first.
-func TestALaneGivesUpATransactionWithoutBeingFenced(t *testing.T) {
-	c, k := fake(t, older())
-	strict(c)
-	k.Create(t, "out", 1)
-	e, err := kafkaio.OpenEgress(kafkaio.EgressConfig{Cluster: k.cluster(), Topics: []kafkaio.EgressTopic{{Name: "out"}}})
+// laneTo opens an egress to a topic and a lane of it, which is not recovered.
+func laneTo(t *testing.T, k *kafka, topic string) (*kafkaio.Egress, router.Lane) {
+	t.Helper()
+	e, err := kafkaio.OpenEgress(kafkaio.EgressConfig{Cluster: k.cluster(), Topics: []kafkaio.EgressTopic{{Name: topic}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +49,16 @@ func TestALaneGivesUpATransactionWithoutBeingFenced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return e, l
+}
+
+// TestALaneGivesUpATransactionWithoutBeingFenced gives up what was prepared, by itself and for another outbox, and an outbox
+// whose batch the broker refuses at first.
+func TestALaneGivesUpATransactionWithoutBeingFenced(t *testing.T) {
+	c, k := fake(t, older())
+	strict(c)
+	k.Create(t, "out", 1)
+	e, l := laneTo(t, k, "out")
 	box := func(values ...string) [][]byte {
 		var b []byte
 		for _, v := range values {
@@ -102,14 +109,7 @@ func TestACancelledPrepareIsGivenUp(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			c, k := fake(t, opts...)
 			k.Create(t, "out", 1)
-			e, err := kafkaio.OpenEgress(kafkaio.EgressConfig{Cluster: k.cluster(), Topics: []kafkaio.EgressTopic{{Name: "out"}}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			l, err := e.Lane("lane")
-			if err != nil {
-				t.Fatal(err)
-			}
+			e, l := laneTo(t, k, "out")
 			within(t, "prepare", func(ctx context.Context) error {
 				if err := l.Recover(ctx, false, 0, nil, nil); err != nil {
 					return err

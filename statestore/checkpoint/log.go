@@ -194,7 +194,7 @@ func (l *Log) Append(ctx context.Context, m *Manifest) error {
 		return err
 	})
 	if err == nil {
-		err = l.follows(ctx, m.Number, next > 1, seal)
+		err = l.follows(ctx, m.Number, seal)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -210,9 +210,9 @@ func (l *Log) Append(ctx context.Context, m *Manifest) error {
 // follows says whether a manifest that was just written is the latest of its log. The number of a coordinator that was
 // paused may be free although it was taken, when its successors have swept it. Sweeps delete the oldest first, and keep the
 // newest: so what went before it is gone then, or is what another paused coordinator wrote in its place, or, when nothing went
-// before, there are higher numbers. seal is the last line of what went before, which holds its checksum.
-func (l *Log) follows(ctx context.Context, number uint64, after bool, seal []byte) error {
-	if after {
+// before, there are higher numbers. seal is the last line of what went before, which holds its checksum; nil: nothing did.
+func (l *Log) follows(ctx context.Context, number uint64, seal []byte) error {
+	if seal != nil {
 		before, err := l.storage.Open(ctx, manifestName(l.prefix, number-1))
 		if errors.Is(err, ErrNotExist) {
 			return fmt.Errorf("%w: it was swept since", ErrExists)
