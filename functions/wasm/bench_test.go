@@ -21,17 +21,24 @@ func counterBatch(n int) *abi.Batch {
 	return &b
 }
 
-func TestAGuestOfTheGoSDKRuns(t *testing.T) {
-	i := instance(t, load(t, newEngine(t), build(t, "counter"), wasm.Limits{}), nil)
-	b := counterBatch(3)
+// result is what an instance answers to a batch.
+func result(t *testing.T, i *wasm.Instance, b *abi.Batch) *abi.Result {
+	t.Helper()
 	out, err := i.Call(b.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r abi.Result
+	r := &abi.Result{}
 	if err := r.Open(out, b.Groups(), b.Counts()); err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+func TestAGuestOfTheGoSDKRuns(t *testing.T) {
+	i := instance(t, load(t, newEngine(t), build(t, "counter"), wasm.Limits{}), nil)
+	b := counterBatch(3)
+	r := result(t, i, b)
 	for k := 0; r.Next(); k++ {
 		var w abi.StateWrite
 		if !r.NextState(&w) || w.Value[0] != byte(k+3) {

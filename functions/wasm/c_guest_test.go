@@ -49,14 +49,7 @@ func TestAGuestInCAnswersAsOneOfTheGoSDK(t *testing.T) {
 // answers is what a guest says to a batch, as text, but for the text of failures.
 func answers(t *testing.T, i *wasm.Instance, b *abi.Batch) string {
 	t.Helper()
-	out, err := i.Call(b.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r abi.Result
-	if err := r.Open(out, b.Groups(), b.Counts()); err != nil {
-		t.Fatal(err)
-	}
+	r := result(t, i, b)
 	var text bytes.Buffer
 	for r.Next() {
 		code, _, failed := r.Failure()

@@ -189,9 +189,7 @@ func (r report) callFigures() string {
 		d.WriteString(row.cells(r.callBaseline(row.Connections)))
 	}
 	for _, row := range r.Calls {
-		if row.Failed != "" {
-			fmt.Fprintf(&d, "\n%s: %s\n", row.title(), oneLine(row.Failed))
-		}
+		d.WriteString(failure(row.title(), row.Failed))
 	}
 	return d.String()
 }

@@ -98,9 +98,7 @@ func (r report) figures() string {
 		}
 	}
 	for _, row := range r.Rows {
-		if row.Failed != "" {
-			fmt.Fprintf(&d, "\n%s: %s\n", row.title(), oneLine(row.Failed))
-		}
+		d.WriteString(failure(row.title(), row.Failed))
 	}
 	d.WriteString(r.callFigures())
 	return d.String()
@@ -181,6 +179,14 @@ func (r row) line() string {
 
 // maxFailure bounds what a row says of its failure; the log has the rest.
 const maxFailure = 300
+
+// failure is the paragraph below a table about a row without figures; nothing for the others.
+func failure(title, why string) string {
+	if why == "" {
+		return ""
+	}
+	return fmt.Sprintf("\n%s: %s\n", title, oneLine(why))
+}
 
 func oneLine(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
