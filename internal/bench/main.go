@@ -185,6 +185,9 @@ func (b *bench) startKafka(ctx context.Context, version string) (*kafkabroker.Br
 func (b *bench) all(ctx context.Context, chosen []scenario) error {
 	var failed error
 	for _, s := range chosen {
+		if ctx.Err() != nil {
+			return errors.Join(failed, ctx.Err())
+		}
 		quiet(ctx)
 		from := time.Now()
 		err := s.run(b, ctx)

@@ -121,9 +121,13 @@ func (s *Server) Restart(ctx context.Context) error {
 	go func() { s.ended <- cmd.Wait() }() // ends with the process, which Stop or Kill ends
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	return s.wait(ctx, "ready", func() (bool, error) {
+	err := s.wait(ctx, "ready", func() (bool, error) {
 		return s.Get(ctx, "/readyz", nil) == nil, nil
 	})
+	if err != nil {
+		return errors.Join(err, s.Kill()) // who gets an error has nothing to stop
+	}
+	return nil
 }
 
 // wait asks until done says yes, the process ends, or ctx does.
