@@ -101,7 +101,9 @@ func TestMetricsTellWhatAJobDid(t *testing.T) {
 		c.Broker.Produce("in", "key-"+strconv.Itoa(i%keys), []byte("1"))
 	}
 	c.Broker.Produce("in", "bad", []byte("no number"))
-	until(t, reader, func([]point) bool { return len(c.Broker.Records("out")) == records && len(c.Broker.Records("dead")) == 1 })
+	until(t, reader, func([]point) bool {
+		return len(c.Broker.Records("out")) == records && len(c.Broker.Records("dead")) == 1
+	})
 	points := until(t, reader, func(points []point) bool { // collected after the output was seen, not before
 		return total(points, "weir.function.state.keys", telemetry.Function, "t/counter") == keys
 	})

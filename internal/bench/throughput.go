@@ -10,7 +10,7 @@ import (
 
 const (
 	// steadyFrom and steadyTo are the part of a run that is measured: behind the start, before the drain.
-	steadyFrom = 0.1
+	steadyFrom = 0.5
 	steadyTo   = 0.95
 	// stall is how long output may stand still before a run is given up.
 	stall = 60 * time.Second

@@ -127,7 +127,7 @@ func (w *worker) write(ctx context.Context, e *epoch, ack *wire.Acknowledge) err
 		if err != nil {
 			return err
 		}
-		ack.File.Length, ack.File.CRC, err = file.Close()
+		err = file.Close(&ack.File)
 		if deltas {
 			ack.Delta = ack.File
 		}
@@ -154,7 +154,7 @@ func (w *worker) writeInline(e *epoch, name string, ack *wire.Acknowledge) bool 
 		return false
 	}
 	ref := checkpoint.FileRef{Name: name + "/delta"} // no TaskManager's name holds a slash
-	if ref.Length, ref.CRC, err = file.Close(); err != nil {
+	if err = file.Close(&ref); err != nil {
 		return false
 	}
 	rest.Limit = e.inline - len(delta.Bytes())
@@ -163,7 +163,7 @@ func (w *worker) writeInline(e *epoch, name string, ack *wire.Acknowledge) bool 
 		return false
 	}
 	ack.File.Name = name
-	if ack.File.Length, ack.File.CRC, err = file.Close(); err != nil {
+	if err = file.Close(&ack.File); err != nil {
 		return false
 	}
 	ack.Inline = map[string][]byte{name: rest.Bytes()}

@@ -88,6 +88,7 @@ type Outbox struct {
 type FileRef struct {
 	Name   string `json:"name"`
 	Length int64  `json:"length"`
-	CRC    uint32 `json:"crc"` // CRC32C of the footer, which holds the CRC32C of every section
+	CRC    uint32 `json:"crc"`            // CRC32C of the footer, which holds the CRC32C of every section
+	Rest   int64  `json:"rest,omitempty"` // bytes of sections that are no blocks of state: output, positions, messages
 	Number uint64 `json:"number,omitempty"`
 }

@@ -14,13 +14,15 @@ import (
 )
 
 const (
-	// foldFloorBytes keeps a small job with much output, whose files count as deltas, from folding all the time. To
-	// replay as much takes some 50 ms.
+	// foldFloorBytes keeps a small job from folding all the time. To replay as much takes some 50 ms.
 	foldFloorBytes = 8 << 20
 	// maxDeltas is how many delta files a manifest names before the latest are joined: a restore opens them all.
 	maxDeltas = 64
 	// smallBaseBytes is up to where a fold costs no more than joining deltas does.
 	smallBaseBytes = 4 << 20
+	// maxRest is how much of other kind, output above all, deltas may hold that were files of an epoch, which takes disk and no
+	// time of a restore: then they are joined, which leaves it out.
+	maxRest = 256 << 20
 	// mergeShare is how much larger than all later ones together a delta may be to be joined with them. So every entry
 	// is copied once per factor of its delta's size, not once per join.
 	mergeShare = 2
@@ -35,7 +37,7 @@ const (
 // restFor is how long a fold of these files into one of a kind rests per time it works. A join is short, and until it is done
 // manifests repeat what it joins.
 func restFor(kind SectionKind, bases, deltas []FileRef) time.Duration {
-	if kind == KindDelta || lengths(deltas) > hurryDeltas*lengths(bases)+foldFloorBytes {
+	if kind == KindDelta || blocks(deltas...) > hurryDeltas*blocks(bases...)+foldFloorBytes {
 		return hurryShare
 	}
 	return restShare
@@ -44,9 +46,10 @@ func restFor(kind SectionKind, bases, deltas []FileRef) time.Duration {
 // deltasLimit is maxDeltas, but for builds whose short runs are to reach it.
 func deltasLimit() int { return planted.Limit(maxDeltas, 4) }
 
-func lengths(refs []FileRef) (sum int64) {
+// blocks is how many bytes of state files hold: what a restore reads of them.
+func blocks(refs ...FileRef) (sum int64) {
 	for _, ref := range refs {
-		sum += ref.Length
+		sum += ref.Length - ref.Rest
 	}
 	return sum
 }
@@ -54,12 +57,12 @@ func lengths(refs []FileRef) (sum int64) {
 // FoldNeeded tells that m's deltas exceed half of its bases, so that replaying them would make a restore slow; or that
 // they are too many and the bases are small.
 func FoldNeeded(m *Manifest) bool {
-	base := lengths(m.Bases)
-	return lengths(m.Deltas) > max(base/2, foldFloorBytes) || len(m.Deltas) > deltasLimit() && base <= int64(planted.Limit(smallBaseBytes, 1<<10))
+	base := blocks(m.Bases...)
+	return blocks(m.Deltas...) > max(base/2, foldFloorBytes) || len(m.Deltas) > deltasLimit() && base <= int64(planted.Limit(smallBaseBytes, 1<<10))
 }
 
 // MergeNeeded returns the latest of m's deltas, in their order, to be joined into one by MergeFiles; nil while a
-// manifest names few enough, and holds few enough of their bytes itself. The bases stay: at 100 epochs a second folding them all the time would cost more than
+// manifest names few enough, they hold little else, and it holds few enough of their bytes itself. The bases stay: at 100 epochs a second folding them all the time would cost more than
 // everything else. The first folding deltas are in a fold that is under way, and are left alone.
 func MergeNeeded(m *Manifest, folding int) []FileRef {
 	deltas := m.Deltas[folding:]
@@ -71,15 +74,31 @@ func MergeNeeded(m *Manifest, folding int) []FileRef {
 		first := slices.IndexFunc(deltas, func(ref FileRef) bool { return m.Inline[ref.Name] != nil })
 		from = min(from, first)
 	}
+	from = min(from, laden(deltas))
 	if from == len(deltas) {
 		return nil
 	}
-	sum := lengths(deltas[from:])
-	for from > 0 && deltas[from-1].Length <= mergeShare*sum {
+	sum := blocks(deltas[from:]...)
+	for from > 0 && blocks(deltas[from-1]) <= mergeShare*sum {
 		from--
-		sum += deltas[from].Length
+		sum += blocks(deltas[from])
 	}
 	return deltas[from:]
+}
+
+// laden is the first of deltas with more of other kind than of state, when such hold more than maxRest of it, and else their
+// number.
+func laden(deltas []FileRef) int {
+	first, rest := len(deltas), int64(0)
+	for i, ref := range slices.Backward(deltas) {
+		if ref.Rest > ref.Length/2 {
+			first, rest = i, rest+ref.Rest
+		}
+	}
+	if rest > maxRest {
+		return first
+	}
+	return len(deltas)
 }
 
 // FoldFiles writes the base file name for the key groups [from, to): the bases, which may lack some, and on them the
@@ -128,9 +147,7 @@ func joinFiles(ctx context.Context, storage Storage, name string, kind SectionKi
 				return err
 			}
 		}
-		var err error
-		ref.Length, ref.CRC, err = w.Close()
-		return err
+		return w.Close(&ref)
 	})
 	if err = errors.Join(err, source.close()); err != nil {
 		return FileRef{}, fmt.Errorf("fold into %s: %w", name, err)

@@ -53,7 +53,7 @@ func epochs(t *testing.T, storage checkpoint.Storage, n int) ([]checkpoint.FileR
 			if err != nil {
 				return err
 			}
-			ref.Length, ref.CRC, err = w.Close()
+			err = w.Close(&ref)
 			return err
 		})
 		if err != nil {
@@ -212,6 +212,12 @@ func TestFoldsAndMergesAreDueBySizeAndNumber(t *testing.T) {
 		}
 		return refs
 	}
+	with := func(rest int64, refs []checkpoint.FileRef) []checkpoint.FileRef {
+		for i := range refs {
+			refs[i].Length, refs[i].Rest = refs[i].Length+rest, rest
+		}
+		return refs
+	}
 	for _, test := range []struct {
 		what          string
 		bases, deltas []checkpoint.FileRef
@@ -227,6 +233,10 @@ func TestFoldsAndMergesAreDueBySizeAndNumber(t *testing.T) {
 		{"not yet many on a large base", refs(1, 1<<30), refs(64, 1<<20), false, 0},
 		{"half of a large base", refs(1, 1<<30), refs(64, 9<<20), true, 0},
 		{"a large merged one stays", refs(1, 1<<30), append(refs(1, 100<<20), refs(64, 1000)...), false, 64},
+		{"below the floor, and much output", nil, with(10<<20, refs(10, 100)), false, 0},
+		{"half of a base with its output, and not without", refs(1, 100<<20), with(10<<20, refs(10, 1<<20)), false, 0},
+		{"too much output", nil, append(refs(1, 4<<20), with(10<<20, refs(26, 10_000))...), false, 26},
+		{"much output with more state", refs(1, 1<<30), with(10<<20, refs(30, 12<<20)), false, 0},
 		{"a comparable merged one joins", refs(1, 1<<30), append(refs(1, 100_000), refs(64, 1000)...), false, 65},
 	} {
 		m := &checkpoint.Manifest{Bases: test.bases, Deltas: test.deltas}

@@ -27,7 +27,7 @@ func small(t testing.TB, name string, key int) (checkpoint.FileRef, []byte) {
 	}
 	ref := checkpoint.FileRef{Name: "jobs/ab12/data/" + name}
 	var err error
-	if ref.Length, ref.CRC, err = w.Close(); err != nil {
+	if err = w.Close(&ref); err != nil {
 		t.Fatal(err)
 	}
 	return ref, b.Bytes()

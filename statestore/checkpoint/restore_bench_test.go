@@ -50,7 +50,7 @@ func writeBlocks(b *testing.B, storage checkpoint.Storage, kind checkpoint.Secti
 			}
 		}
 		var err error
-		ref.Length, ref.CRC, err = w.Close()
+		err = w.Close(&ref)
 		return err
 	})
 	if err != nil {

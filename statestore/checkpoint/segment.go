@@ -52,9 +52,7 @@ func CreateSegment(ctx context.Context, storage Storage, name string, task int, 
 		if err := w.Section(KindSegment, task, 0, "", runs...); err != nil {
 			return err
 		}
-		var err error
-		ref.Length, ref.CRC, err = w.Close()
-		return err
+		return w.Close(&ref)
 	})
 	if err != nil {
 		return FileRef{}, fmt.Errorf("write segment %s: %w", name, err)

@@ -78,6 +78,7 @@ func (s *Section) String() string {
 type Writer struct {
 	w      io.Writer
 	at     int64
+	rest   int64 // bytes of sections that are no blocks
 	footer []byte
 	count  int
 	begun  bool
@@ -133,6 +134,9 @@ func (w *Writer) Section(kind SectionKind, task int, group functions.KeyGroup, n
 			return err
 		}
 	}
+	if kind != KindBase && kind != KindDelta {
+		w.rest += w.at - from
+	}
 	entry = binary.LittleEndian.AppendUint64(entry, uint64(w.at-from))
 	entry = binary.LittleEndian.AppendUint32(entry, crc)
 	entry = binary.LittleEndian.AppendUint16(entry, uint16(len(name)))
@@ -142,24 +146,25 @@ func (w *Writer) Section(kind SectionKind, task int, group functions.KeyGroup, n
 	return nil
 }
 
-// Close completes the file, and tells what a FileRef says of it. It does not close what it writes to.
-func (w *Writer) Close() (length int64, crc uint32, err error) {
+// Close completes the file, and notes in ref what it says of it: all but name and number. It does not close what it writes to.
+func (w *Writer) Close(ref *FileRef) error {
 	if err := w.begin(); err != nil {
-		return 0, 0, err
+		return err
 	}
 	trailer := make([]byte, 0, trailerBytes)
 	trailer = binary.LittleEndian.AppendUint64(trailer, uint64(w.at))
 	trailer = binary.LittleEndian.AppendUint32(trailer, uint32(len(w.footer)))
 	trailer = binary.LittleEndian.AppendUint32(trailer, uint32(w.count))
-	crc = footerCRC(snapshotHeader(), w.footer, trailer)
+	crc := footerCRC(snapshotHeader(), w.footer, trailer)
 	trailer = append(binary.LittleEndian.AppendUint32(trailer, crc), trailerMagic...)
 	if err := w.write(w.footer); err != nil {
-		return 0, 0, err
+		return err
 	}
 	if err := w.write(trailer); err != nil {
-		return 0, 0, err
+		return err
 	}
-	return w.at, crc, nil
+	ref.Length, ref.CRC, ref.Rest = w.at, crc, w.rest
+	return nil
 }
 
 // footerCRC covers everything but the sections, whose checksums are in the footer.

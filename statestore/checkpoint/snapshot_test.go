@@ -46,11 +46,11 @@ func encode(t testing.TB, sections []section) (content []byte, ref checkpoint.Fi
 			t.Fatal(err)
 		}
 	}
-	length, crc, err := w.Close()
-	if err != nil {
+	ref.Name = "snapshot"
+	if err := w.Close(&ref); err != nil {
 		t.Fatal(err)
 	}
-	return out.Bytes(), checkpoint.FileRef{Name: "snapshot", Length: length, CRC: crc}
+	return out.Bytes(), ref
 }
 
 func store(t testing.TB, name string, content []byte) *checkpoint.MemoryStorage {
