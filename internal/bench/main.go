@@ -172,7 +172,7 @@ func (b *bench) startKafka(ctx context.Context, version string) (*kafkabroker.Br
 		return nil, fmt.Errorf("find kafka: %w", err)
 	}
 	broker, err := kafkabroker.Start(ctx, kafkabroker.Config{
-		Version: version, Dir: filepath.Join(b.dir, "broker"), Port: brokerPort, Cache: filepath.Join(cache, "weir-kafka"),
+		Version: version, Dir: filepath.Join(b.dir, "broker"), Port: brokerPort, Cache: filepath.Join(cache, "weir-kafka"), Heap: kafkabroker.UsualHeap,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start kafka: %w", err)

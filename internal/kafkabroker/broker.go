@@ -7,6 +7,7 @@
 package kafkabroker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,9 +34,18 @@ const (
 	startTimeout = 2 * time.Minute
 	// dialInterval is how often a starting broker is tried: it takes seconds.
 	dialInterval = 100 * time.Millisecond
-	// heap is enough for tests, and leaves room for the programs under test.
-	heap = "512m"
+	// DefaultHeap is enough for tests, and leaves room for the programs under test.
+	DefaultHeap = "512m"
+	// UsualHeap is what Kafka's own start script gives a broker.
+	UsualHeap = "1g"
 )
+
+// performance is what Kafka's own scripts run a JVM with (KAFKA_JVM_PERFORMANCE_OPTS of kafka-run-class.sh): without it pauses
+// of the collector may take ten times as long.
+var performance = []string{
+	"-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
+	"-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15",
+}
 
 // Config says what to run and where.
 type Config struct {
@@ -43,6 +53,7 @@ type Config struct {
 	Dir     string // data, configuration and logs; a broker found there is gone on with
 	Port    int    // of the plain listener; the controller takes the next one, then SASL, TLS, mutual TLS, SASL over TLS
 	Cache   string // jars, shared by all brokers of a machine
+	Heap    string // of the JVM, from its start; empty is DefaultHeap
 	// Username and Password, when set, open a SASL listener as well, with PLAIN and SCRAM-SHA-512.
 	Username string
 	Password string
@@ -60,9 +71,8 @@ type Broker struct {
 
 // Start fetches jars unless they are cached, formats Dir unless it is, starts the broker and waits until it answers.
 func Start(ctx context.Context, cfg Config) (*Broker, error) {
-	if cfg.Version == "" {
-		cfg.Version = Version
-	}
+	cfg.Version = cmp.Or(cfg.Version, Version)
+	cfg.Heap = cmp.Or(cfg.Heap, DefaultHeap)
 	b := &Broker{cfg: cfg}
 	if err := b.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("start kafka %s in %s: %w", cfg.Version, cfg.Dir, err)
@@ -179,10 +189,11 @@ func (b *Broker) await(ctx context.Context) error {
 }
 
 func (b *Broker) java(main string, args ...string) []string {
-	return append([]string{
-		"-Xms256m", "-Xmx" + heap, "-XX:+UseG1GC", "-Djava.awt.headless=true",
-		"-Dlog4j2.configurationFile=" + filepath.Join(b.cfg.Dir, "log4j2.properties"), main,
-	}, args...)
+	options := append([]string{
+		"-Xms" + b.cfg.Heap, "-Xmx" + b.cfg.Heap, "-Djava.awt.headless=true",
+		"-Dlog4j2.configurationFile=" + filepath.Join(b.cfg.Dir, "log4j2.properties"),
+	}, performance...)
+	return append(append(options, main), args...)
 }
 
 // run runs one of Kafka's tools to its end.

@@ -210,7 +210,7 @@ func (c *contest) startKafka(ctx context.Context) (*kafkabroker.Broker, error) {
 		return nil, fmt.Errorf("find kafka: %w", err)
 	}
 	broker, err := kafkabroker.Start(ctx, kafkabroker.Config{
-		Dir: filepath.Join(c.dir, "broker"), Port: brokerPort, Cache: filepath.Join(cache, "weir-kafka"),
+		Dir: filepath.Join(c.dir, "broker"), Port: brokerPort, Cache: filepath.Join(cache, "weir-kafka"), Heap: kafkabroker.UsualHeap,
 	})
 	if err != nil {
 		return nil, err
