@@ -39,7 +39,8 @@ type Lane struct {
 	cl       *kgo.Client
 	implicit bool // the broker adds partitions to a transaction by itself (transaction version 2)
 	who      producer
-	wary     int                              // epochs for which complete is called first
+	wary     int                              // commits that are watched from here on
+	telling  chan bool                        // of the commit that is watched; nil: none
 	targets  map[string]*target               // all that this producer has written to, by topic
 	pool     sync.Pool                        // of *batch
 	staged   []*outPart                       // those of the outbox in work, in the order of first use
@@ -156,6 +157,7 @@ func (l *Lane) Discard(ctx context.Context) {
 func (l *Lane) Close() error {
 	if l.cl != nil {
 		l.cl.Close()
+		l.told()
 	}
 	return nil
 }
