@@ -75,8 +75,8 @@ func TestVerdictComparesWithTheTarget(t *testing.T) {
 }
 
 func TestSteadyPartLeavesStartAndDrainOut(t *testing.T) {
-	points := []point{{done: 0}, {done: 50}, {done: 120}, {done: 900}, {done: 960}, {done: 1000, at: time.Unix(1, 0)}}
-	if from, to := at(points, steadyFrom), at(points, steadyTo); from.done != 120 || to.done != 960 {
+	points := []point{{done: 0}, {done: 50}, {done: 520}, {done: 900}, {done: 960}, {done: 1000, at: time.Unix(1, 0)}}
+	if from, to := at(points, steadyFrom), at(points, steadyTo); from.done != 520 || to.done != 960 {
 		t.Errorf("from %d to %d", from.done, to.done)
 	}
 }

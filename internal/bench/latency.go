@@ -38,6 +38,7 @@ func (b *bench) latency(ctx context.Context) error {
 		j := job{name: "latency-" + run.delivery + "-" + run.interval, parallelism: 1, interval: run.interval, delivery: run.delivery, kafka: true}
 		load := b.usual()
 		load.prompt = run.prompt
+		others := othersShare()
 		found, err := b.timed(ctx, j, load, nil)
 		if err != nil {
 			return fmt.Errorf("%s, interval %s: %w", run.delivery, run.interval, err)
@@ -47,6 +48,7 @@ func (b *bench) latency(ctx context.Context) error {
 		b.add(name+"p99", found.quantile(0.99), "ms", run.target)
 		b.add(name+"p99.9", found.quantile(0.999), "ms", "")
 		b.add(name+"max", found.quantile(1), "ms", "")
+		b.add(name+othersTook, others(), "%", "")
 	}
 	return nil
 }

@@ -49,30 +49,45 @@ func used(pid int) (usage, error) {
 	return u, nil
 }
 
-// busy is the CPU time of the whole machine since it started, in seconds, idle time left out.
-func busy() float64 {
+// spent is the CPU time of the whole machine since it started, in seconds: in use, and by a hypervisor given to others.
+func spent() (busy, stolen float64) {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return 0 // a machine that cannot be asked counts as quiet
+		return 0, 0 // a machine that cannot be asked counts as quiet
 	}
+	const idle, waiting, others = 3, 4, 7
 	line, _, _ := strings.Cut(string(stat), "\n")
-	sum := 0.0
 	for i, field := range strings.Fields(line)[1:] {
 		ticks, err := strconv.ParseFloat(field, 64)
-		if err == nil && i != 3 && i != 4 { // idle, and waiting for a disk
-			sum += ticks / ticksPerSecond
+		switch {
+		case err != nil || i == idle || i == waiting || i > others: // a guest's time counts as user time already
+		case i == others:
+			stolen = ticks / ticksPerSecond
+		default:
+			busy += ticks / ticksPerSecond
 		}
 	}
-	return sum
+	return busy, stolen
+}
+
+// othersShare starts to watch what other machines take of this one's processors. The result tells, in percent of all since.
+func othersShare() func() float64 {
+	_, before := spent()
+	from := time.Now()
+	return func() float64 {
+		_, after := spent()
+		return 100 * (after - before) / time.Since(from).Seconds() / float64(runtime.NumCPU())
+	}
 }
 
 // quiet waits until the machine has been idle for a second, for so long as quietLimit.
 func quiet(ctx context.Context) {
 	end := time.Now().Add(quietLimit)
 	for time.Now().Before(end) && ctx.Err() == nil {
-		before := busy()
+		busy, stolen := spent()
 		pause(ctx, time.Second)
-		if busy()-before < quietCores*float64(runtime.NumCPU()) {
+		busyNow, stolenNow := spent()
+		if busyNow+stolenNow-busy-stolen < quietCores*float64(runtime.NumCPU()) {
 			return
 		}
 	}

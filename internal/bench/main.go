@@ -79,7 +79,7 @@ func run() error {
 	flag.StringVar(&kafka, "kafka", "", "address of a broker that runs; empty starts one")
 	flag.StringVar(&version, "kafka-version", kafkabroker.Version, "of the broker to start")
 	flag.StringVar(&work, "dir", ".cache", "where files are written")
-	flag.Int64Var(&b.records, "records", 3_000_000, "records of the throughput scenario")
+	flag.Int64Var(&b.records, "records", 6_000_000, "records of the throughput scenario")
 	flag.Int64Var(&b.keys, "keys", 1_000_000, "distinct keys")
 	flag.IntVar(&b.seconds, "seconds", 30, "of load in the latency scenarios")
 	flag.Int64Var(&b.rate, "rate", 10_000, "records per second of load in the scenarios state and hotkey")

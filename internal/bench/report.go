@@ -77,6 +77,10 @@ func (b *bench) write(kafkaVersion string) error {
 	return nil
 }
 
+// othersTook names the time of the processors that this machine did not get: figures of runs in which it differs much do not
+// compare, least of all the slowest hundredth.
+const othersTook = "CPU taken by other machines meanwhile"
+
 func (b *bench) document(kafkaVersion string) string {
 	var d strings.Builder
 	d.WriteString("# Benchmarks\n\nWritten by `make bench`; do not edit. Every run's output is checked record by record: a run that loses or doubles one has no figure.\n" +

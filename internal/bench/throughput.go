@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// steadyFrom and steadyTo are the part of a run that is measured: behind the start, before the drain.
+	// steadyFrom and steadyTo are the part of a run that is measured: when nearly every key is there, before the drain.
 	steadyFrom = 0.5
 	steadyTo   = 0.95
 	// stall is how long output may stand still before a run is given up.
@@ -28,6 +28,7 @@ func (b *bench) throughput(ctx context.Context) error {
 		{"eo-c", "exactly-once", cGuest, "exactly-once, guest in C", ""},
 	} {
 		j := job{name: "drain-" + run.name, parallelism: 1, interval: "auto", delivery: run.delivery, kafka: true, guest: run.guest}
+		others := othersShare()
 		found, err := b.fillAndDrain(ctx, j, uniform(b.keys))
 		if err != nil {
 			return fmt.Errorf("%s: %w", run.text, err)
@@ -35,6 +36,7 @@ func (b *bench) throughput(ctx context.Context) error {
 		b.add("kafka to kafka: records per CPU-second of weir, "+run.text, found.perCPU, "1/s", run.target)
 		b.add("kafka to kafka: records per second, broker on the same machine, "+run.text, found.perSecond, "1/s", "")
 		b.add("kafka to kafka: memory of the process, "+run.text, found.resident/1e6, "MB", "")
+		b.add("kafka to kafka: "+othersTook+", "+run.text, others(), "%", "")
 	}
 	return nil
 }
