@@ -10,7 +10,7 @@ import (
 
 // Fold merges the blocks of one key group, oldest first, into one base block: the newest entry of a state and key wins;
 // deleted entries and those expired at now (unix ms) are left out. An empty base or delta is skipped; without any block
-// the result is nil. It needs memory for the result and 16 to 24 bytes per entry of its arguments.
+// the result is nil. It needs memory for the result and 24 to 40 bytes per entry of its arguments.
 func Fold(now int64, base []byte, deltas ...[]byte) ([]byte, error) {
 	f := folder{blocks: append([][]byte{base}, deltas...)}
 	return f.fold(func(e *Entry) bool { return e.Present && (e.Expires == 0 || e.Expires > now) })
@@ -29,7 +29,8 @@ type folder struct {
 	group  functions.KeyGroup
 	blocks [][]byte
 	newest []place
-	index  []uint32 // position in newest plus one, by hash; a power of two long, at most half full
+	size   int      // of the newest entries, encoded
+	index  []uint64 // tag<<32 | position in newest plus one, by hash; a power of two long, at most half full
 }
 
 // place is an entry of one of the blocks: the block's index in the upper bits, the offset in the lower ones.
@@ -72,7 +73,7 @@ func (f *folder) reserve() (any bool, err error) {
 		f.group, any = group, true
 		total += count
 	}
-	f.index = make([]uint32, 1<<bits.Len(uint(2*total)))
+	f.index = make([]uint64, 1<<bits.Len(uint(2*total)))
 	f.newest = make([]place, 0, total)
 	return any, nil
 }
@@ -88,47 +89,49 @@ func (f *folder) add(i int, block []byte) error {
 			return err
 		}
 		found := place(i)<<placeBits | place(walk.at)
-		slot := f.slot(&walk.entry)
-		if *slot != 0 {
-			f.newest[*slot-1] = found
+		f.size += walk.end - walk.at
+		tag := uint32(functions.Hash(walk.entry.Key)>>32) + uint32(walk.entry.State)*0x9E3779B1
+		slot, older := f.slot(tag, &walk.entry)
+		if older > 0 {
+			f.size -= older
+			f.newest[uint32(*slot)-1] = found
 			continue
 		}
 		f.newest = append(f.newest, found)
-		*slot = uint32(len(f.newest))
+		*slot = uint64(tag)<<32 | uint64(len(f.newest))
 	}
 }
 
-// slot is where the place of e's state and key is, or belongs.
-func (f *folder) slot(e *Entry) *uint32 {
-	mask := uint64(len(f.index) - 1)
-	at := (functions.Hash(e.Key)>>32 + uint64(e.State)*0x9E3779B1) & mask
+// slot is where the place of e's state and key is, with the size of the entry there, or where it belongs, with 0. An entry
+// is read, which is a cache miss, only when its tag is e's.
+func (f *folder) slot(tag uint32, e *Entry) (slot *uint64, size int) {
+	mask := uint32(len(f.index) - 1)
 	var have Entry
-	for ; ; at = (at + 1) & mask {
+	for at := tag & mask; ; at = (at + 1) & mask {
 		slot := &f.index[at]
 		if *slot == 0 {
-			return slot
+			return slot, 0
+		}
+		if uint32(*slot>>32) != tag {
+			continue
 		}
 		// The entry was read when it was added, so it reads again.
-		readEntry(f.newest[*slot-1].bytes(f.blocks), &have)
+		n, _, _ := readEntry(f.newest[uint32(*slot)-1].bytes(f.blocks), &have)
 		if have.State == e.State && bytes.Equal(have.Key, e.Key) {
-			return slot
+			return slot, n
 		}
 	}
 }
 
 func (f *folder) write(keep func(*Entry) bool) []byte {
 	var e Entry
-	size := BlockHeaderBytes
+	count, block := 0, make([]byte, BlockHeaderBytes, BlockHeaderBytes+f.size)
 	for _, p := range f.newest {
-		n, _, _ := readEntry(p.bytes(f.blocks), &e)
-		size += n
-	}
-	w := NewBlockWriter(f.group, make([]byte, 0, size))
-	for _, p := range f.newest {
-		readEntry(p.bytes(f.blocks), &e)
-		if keep(&e) {
-			w.Add(&e)
+		b := p.bytes(f.blocks)
+		if n, _, _ := readEntry(b, &e); keep(&e) {
+			count, block = count+1, append(block, b[:n]...)
 		}
 	}
-	return w.Bytes()
+	PutBlockHeader(block, f.group, count)
+	return block
 }
