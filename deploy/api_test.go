@@ -16,6 +16,7 @@ import (
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/jobmanager"
+	"github.com/weir-run/weir/statestore/checkpoint"
 )
 
 // counter is what the modules of these tests say of themselves.
@@ -200,6 +201,16 @@ func TestProblemsOfTheControllerPassUnchanged(t *testing.T) {
 			`"detail":"state \"count\" of example/counter is int64 in version 1 and string in version 2","docs":"/docs/state#migration"}` + "\n"}
 	if r != want {
 		t.Fatalf("got  %+v\nwant %+v", r, want)
+	}
+}
+
+func TestADamagedFileOfAJobIsAProblemOfItsOwnThatNamesTheFile(t *testing.T) {
+	server := serve(t, &deploytest.Controller{Refuse: fmt.Errorf("manifest jobs/ab12/manifest-0000000000000006: %w: it ends early", checkpoint.ErrDamaged)})
+	r := call(t, server, "PUT", "/v1/jobs/ads", "application/json", jobDocument(t, "ads", upload(t, server, "one")))
+	for _, want := range []string{`"type":"damaged"`, `manifest jobs/ab12/manifest-0000000000000006: damaged: it ends early`, "docs/operations.md#a-damaged-checkpoint"} {
+		if r.status != http.StatusInternalServerError || !strings.Contains(r.body, want) {
+			t.Errorf("%q is not in %d %s", want, r.status, r.body)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/weir-run/weir/router"
+	"github.com/weir-run/weir/statestore/checkpoint"
 )
 
 // problem is a router.Problem on its way through huma, which asks for the status and the content type.
@@ -30,11 +31,22 @@ func answer(err error) error {
 		return nil
 	case errors.As(err, &p):
 		return problem{p}
+	case errors.Is(err, checkpoint.ErrDamaged):
+		return damaged(err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return newProblem(http.StatusGatewayTimeout, "timeout", "the call took too long",
 			"it may still take effect: look at the job before trying again")
 	}
 	return newProblem(http.StatusInternalServerError, "internal", "internal error", err.Error())
+}
+
+// damaged is a file of a job that cannot be read back. Its page is the one that says what a person can do.
+func damaged(err error) problem {
+	p := newProblem(http.StatusInternalServerError, "damaged", "a file of the job is damaged",
+		err.Error()+"\nit is in the data directory, below checkpoints/; the job stays down, and nothing is guessed\n"+
+			"bring the file back, or decide what to do without it; then weir restart")
+	p.Docs = "docs/operations.md#a-damaged-checkpoint"
+	return p
 }
 
 // newProblem makes a problem of the API's own.

@@ -215,7 +215,7 @@ func deployedRows(t *table, d *deployed) {
 		t.row("deployed", runningText(&d.DeployedView))
 		t.row(d.State, d.Error)
 		if d.Error != "" {
-			t.row("see", restDocs)
+			t.row("see", see(restDocs))
 		}
 	default:
 		t.row("running", runningText(&d.DeployedView))

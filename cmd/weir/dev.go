@@ -203,7 +203,7 @@ func (d *developer) tellRestored(ctx context.Context) error {
 // restoredText says what a checkpoint held. How many records come after it is not known until they are read again.
 func restoredText(job string, r *jobmanager.RestoredView) string {
 	return fmt.Sprintf("job %s from checkpoint %s in %s: %s and %s under way; records after it are read again",
-		job, count(r.Checkpoint), millis(r.Millis), plural(r.Keys, "key"), plural(r.Messages, "message"))
+		job, count(r.Checkpoint), millis(r.Millis), plural(r.Keys, "value"), plural(r.Messages, "message"))
 }
 
 // refresh builds and deploys what the folder holds.
@@ -260,7 +260,7 @@ func (d *developer) tellRest(done *deployed) {
 	case done.State != "":
 		d.line(done.State, done.Error)
 		if done.Error != "" {
-			d.line("see", restDocs)
+			d.line("see", see(restDocs))
 		}
 	}
 }

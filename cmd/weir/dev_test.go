@@ -103,7 +103,7 @@ func TestDevStartsNothingWhereNothingIs(t *testing.T) {
 
 func TestDevTellsWhatACheckpointHeldAndGuessesNothing(t *testing.T) {
 	got := restoredText("rp", &jobmanager.RestoredView{Checkpoint: 3, Millis: 108, Keys: 2})
-	if want := "job rp from checkpoint 3 in 108 ms: 2 keys and 0 messages under way; records after it are read again"; got != want {
+	if want := "job rp from checkpoint 3 in 108 ms: 2 values and 0 messages under way; records after it are read again"; got != want {
 		t.Errorf("got %q", got)
 	}
 }
@@ -113,14 +113,14 @@ func TestAJobThatFailsAtOnceIsNotSaidToWait(t *testing.T) {
 	var out bytes.Buffer
 	s := &shell{out: &out, output: "table"}
 	(&developer{shell: s}).tellRest(&done)
-	if want := "  failed    credentials are refused\n  see       " + restDocs + "\n"; out.String() != want {
+	if want := "  failed    credentials are refused\n  see       " + restDocs + ": weir help errors why-a-job-does-not-run\n"; out.String() != want {
 		t.Errorf("dev printed %q", &out)
 	}
 	out.Reset()
 	if err := s.show(nil, func(t *table) { deployedRows(t, &done) }); err != nil {
 		t.Fatal(err)
 	}
-	if want := "deployed  ads version 1\nfailed    credentials are refused\nsee       " + restDocs + "\n"; out.String() != want {
+	if want := "deployed  ads version 1\nfailed    credentials are refused\nsee       " + restDocs + ": weir help errors why-a-job-does-not-run\n"; out.String() != want {
 		t.Errorf("deploy printed %q", &out)
 	}
 }

@@ -77,7 +77,7 @@ func problemFailure(p *router.Problem) *failure {
 		f.todo = append(f.todo, strings.TrimSpace(line))
 	}
 	if p.Docs != "" {
-		f.todo = append(f.todo, "see "+p.Docs)
+		f.todo = append(f.todo, "see "+see(p.Docs))
 	}
 	return f
 }

@@ -70,27 +70,32 @@ func (s *shell) describeJob(ctx context.Context, api *client, name string) error
 	if err := api.get(ctx, &d.Events, "v1", "jobs", name, "events"); err != nil {
 		return err
 	}
-	return s.show(d, func(t *table) {
-		t.row("job", d.Name)
-		t.row("state", d.State)
-		if d.Waiting != "" {
-			t.row("waits for", d.Waiting)
-		}
-		if d.Error != "" {
-			t.row("last error", d.Error)
-		}
-		t.row("tasks", fmt.Sprintf("%d of %d", d.Tasks, d.Parallelism))
-		t.row("keys", fmt.Sprintf("%s, %s of state", count(d.Keys), size(d.StateBytes)))
-		t.row("checkpoint", fmt.Sprintf("%s at %s", count(d.Checkpoint), clock(d.CommittedAt)))
-		t.row("messages", fmt.Sprintf("%s in, %s out, lag %s, %s dead letters", count(d.In), count(d.Out), count(d.Lag), count(d.DeadLetters)))
-		for i := range d.Versions {
-			v := &d.Versions[i]
-			t.row("version", fmt.Sprintf("%d  %s%s", v.Version, clock(v.CreatedAt), mark(v.Current)))
-		}
-		for _, e := range d.Events {
-			t.row("event", strings.TrimSpace(fmt.Sprintf("%s  %s %s", clock(e.Time), e.Kind, e.Detail)))
-		}
-	})
+	return s.show(d, func(t *table) { jobRows(t, &d) })
+}
+
+func jobRows(t *table, d *jobDescription) {
+	t.row("job", d.Name)
+	t.row("state", d.State)
+	if d.Waiting != "" {
+		t.row("waits for", d.Waiting)
+	}
+	if d.Error != "" {
+		t.row("last error", d.Error)
+	}
+	if d.State == jobmanager.Failed {
+		t.row("see", see(restDocs))
+	}
+	t.row("tasks", fmt.Sprintf("%d of %d", d.Tasks, d.Parallelism))
+	t.row("values", fmt.Sprintf("%s, %s: one per key and state, and one per Idempotency-Key of the last day", count(d.Keys), size(d.StateBytes)))
+	t.row("checkpoint", fmt.Sprintf("%s at %s", count(d.Checkpoint), clock(d.CommittedAt)))
+	t.row("messages", fmt.Sprintf("%s in, %s out, lag %s, %s dead letters", count(d.In), count(d.Out), count(d.Lag), count(d.DeadLetters)))
+	for i := range d.Versions {
+		v := &d.Versions[i]
+		t.row("version", fmt.Sprintf("%d  %s%s", v.Version, clock(v.CreatedAt), mark(v.Current)))
+	}
+	for _, e := range d.Events {
+		t.row("event", strings.TrimSpace(fmt.Sprintf("%s  %s %s", clock(e.Time), e.Kind, e.Detail)))
+	}
 }
 
 func mark(current bool) string {

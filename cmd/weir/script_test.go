@@ -43,7 +43,7 @@ func runScript(t *testing.T, file string) {
 	var got strings.Builder
 	for line := range strings.Lines(string(source)) {
 		switch {
-		case strings.HasPrefix(line, "#"):
+		case strings.HasPrefix(line, "# "): // headings of pages have more than one #
 			got.WriteString(line)
 		case strings.HasPrefix(line, "$ "):
 			got.WriteString(line)
@@ -243,7 +243,7 @@ func TestAProblemOfTheServerIsShownWithWhatToDo(t *testing.T) {
 	}
 	code, out, stderr := s.run(t.Context(), []string{"weir", "deploy"})
 	want := "error: refused: state \"count\" of example/counter is int64 in version 1 and string in version 2\n" +
-		"  keep the type, or give the state a new name\n  see docs/state.md#migration\n"
+		"  keep the type, or give the state a new name\n  see docs/state.md#migration: weir help state migration\n"
 	if code != exitFailed || out != "" || stderr != want {
 		t.Errorf("exit %d, stdout %q, stderr:\n%s", code, out, stderr)
 	}

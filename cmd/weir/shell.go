@@ -50,7 +50,8 @@ func (s *shell) root() *cobra.Command {
 	root := s.group("weir", "Run stateful functions with exactly-once results", `Weir runs stateful functions: WASM modules that get messages from Kafka, HTTP and each other, keep state per
 key, and whose effects happen exactly once.
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 cannot reach the server, 4 timed out.`,
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 cannot reach the server, 4 timed out.
+Errors name pages such as docs/errors.md#job-at-rest: weir help docs/errors.md#job-at-rest prints what stands there.`,
 		`  weir new counter && cd counter && weir dev
   weir invoke example/counter ann 3`,
 		s.newCommand(), s.dev(), s.build(), s.deploy(), s.serverCommand(),
@@ -58,6 +59,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 cannot reach the serve
 		s.invoke(), s.state(), s.logs(), s.checkpoints(), s.dlq(), s.outbox(),
 		s.topics(), s.produce(), s.consume(), s.version(), s.completion(),
 	)
+	root.SetHelpCommand(s.help())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
 	server, ok := s.lookup("WEIR_SERVER")

@@ -43,7 +43,8 @@ var table = []row{
 	{"runtime/taskmanager", []string{"runtime/internal/wire", "statestore", "statestore/checkpoint", "router", "functions", "sdk/abi", "internal/failpoint", "internal/telemetry", "internal/planted"}},
 
 	{"deploy", []string{"runtime/jobmanager", "statestore", "statestore/checkpoint", "router", "functions"}},
-	{"cmd/weir", []string{"runtime/...", "deploy/...", "statestore/...", "router/...", "functions/...", "sdk", "sdk/abi", "internal/failpoint", "internal/telemetry"}},
+	{"cmd/weir", []string{"runtime/...", "deploy/...", "statestore/...", "router/...", "functions/...", "sdk", "sdk/abi", "internal/failpoint", "internal/telemetry", "docs"}},
+	{"docs", nil}, // the pages, for weir help
 
 	{"sdk", nil},
 	{"sdk/abi", nil},

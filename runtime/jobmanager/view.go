@@ -47,7 +47,7 @@ type JobView struct {
 	Lag         int64         `json:"lag" doc:"records between position and high watermark"`
 	EpochMillis float64       `json:"epochMillis" doc:"time from trigger to commit, median of the last epochs"`
 	P99Millis   float64       `json:"p99Millis" doc:"time from arrival to commit, of the last epochs"`
-	Keys        int64         `json:"keys"`
+	Keys        int64         `json:"keys" doc:"values of state: one per key and state of a function, and one per answer that is kept for an Idempotency-Key"`
 	StateBytes  int64         `json:"stateBytes"`
 	DeadLetters uint64        `json:"deadLetters"`
 	CreatedAt   time.Time     `json:"createdAt"`
@@ -57,7 +57,7 @@ type JobView struct {
 type RestoredView struct {
 	Checkpoint uint64  `json:"checkpoint"`
 	Millis     float64 `json:"millis"`
-	Keys       int64   `json:"keys"`
+	Keys       int64   `json:"keys" doc:"values of state, as in the job"`
 	Messages   int64   `json:"messages" doc:"messages taken from mailboxes and channels of the checkpoint; those that wait on disk are not counted"`
 	Outboxes   int     `json:"outboxes" doc:"outboxes that recovery had to publish"`
 }
@@ -67,7 +67,7 @@ type VersionView struct {
 	Version   int           `json:"version"`
 	CreatedAt time.Time     `json:"createdAt"`
 	Current   bool          `json:"current"`
-	Spec      functions.Job `json:"spec"`
+	Spec      functions.Job `json:"spec" doc:"the job with every default filled in; durations are in nanoseconds"`
 }
 
 // DeployedView is the answer to a deployment.
@@ -87,13 +87,13 @@ type DeployedView struct {
 // CheckpointView is one manifest that is kept.
 type CheckpointView struct {
 	Number  uint64    `json:"number"`
-	Attempt uint64    `json:"attempt"`
-	Term    uint64    `json:"term"`
+	Attempt uint64    `json:"attempt" doc:"life of the job between two recoveries, counted from 1"`
+	Term    uint64    `json:"term" doc:"counts who has written the job's manifests: one more with every start of the server, and after a write whose result was unclear"`
 	Version int       `json:"version"`
 	Time    time.Time `json:"time"`
-	Epoch   bool      `json:"epoch" doc:"false for the entry of a new term or attempt"`
-	Files   int       `json:"files"`
-	Bytes   int64     `json:"bytes"`
+	Epoch   bool      `json:"epoch" doc:"false for an entry without changes: of a new term or attempt, or one that records that all output is published"`
+	Files   int       `json:"files" doc:"files that hold its state, positions and output; small ones are in the manifest itself and not counted"`
+	Bytes   int64     `json:"bytes" doc:"of those files, and of what is in the manifest itself"`
 	Pending int       `json:"pending" doc:"outboxes not known to be published when it was written"`
 }
 
