@@ -32,14 +32,22 @@ func BenchmarkEngine(b *testing.B) {
 		read func(*testing.B) []byte
 	}{{"guest in C", guestInC}, {"Go guest", guestInGo}} {
 		for _, keys := range []int{1_000_000, 10_000_000} {
-			b.Run(fmt.Sprintf("%s/%d keys", guest.name, keys), func(b *testing.B) { benchEngine(b, guest.read(b), keys) })
+			b.Run(fmt.Sprintf("%s/%d keys", guest.name, keys), func(b *testing.B) {
+				benchEngine(b, loadGuest(b, guest.read(b)), shape{keys: keys, value: benchValue, fetch: pollRecords})
+			})
 		}
 	}
 }
 
-func benchEngine(b *testing.B, guest []byte, keys int) {
-	module := loadGuest(b, guest)
-	t := benchTaskOf(b, functions.AtLeastOnce, newDrawn(keys), module, &module.Description)
+// shape is what the records of an engine benchmark look like.
+type shape struct {
+	keys  int // distinct
+	value int // bytes of each
+	fetch int // records of a fetch, at most pollRecords
+}
+
+func benchEngine(b *testing.B, module loaded, s shape) {
+	t := benchTaskOf(b, functions.AtLeastOnce, newDrawn(s), module, &module.Description)
 	fetches := 0
 	fetch := func() {
 		if err := t.turn(); err != nil {
@@ -55,60 +63,61 @@ func benchEngine(b *testing.B, guest []byte, keys int) {
 			t.state.Seal().Release()
 		}
 	}
-	for range keys/pollRecords + 1 { // newDrawn begins with each key once
+	for range s.keys/s.fetch + 1 { // newDrawn begins with each key once
 		fetch()
+	}
+	held := t.state.Stats()
+	if held.Keys != int64(s.keys) {
+		b.Fatalf("%d keys, want %d", held.Keys, s.keys)
 	}
 	b.ReportAllocs()
 	began, records := cpuTime(b), 0
 	for b.Loop() {
-		if records++; records%pollRecords == 0 {
+		if records++; records%s.fetch == 0 {
 			fetch()
 		}
 	}
 	b.ReportMetric(float64(records)/(cpuTime(b)-began).Seconds(), "records/cpu-s")
+	b.ReportMetric(float64(held.Bytes)/float64(held.Keys), "B/key")
 }
 
 // drawn hands out each key once, and then keys at random.
 type drawn struct {
 	router.Ingress
-	random  *rand.Rand
-	keys    int
-	next    int
-	key     []byte // all keys of a fetch
-	records []router.Record
-	fetch   router.Fetch
-}
-
-func newDrawn(keys int) *drawn {
-	return &drawn{
-		Ingress: newEndless(), random: rand.New(rand.NewPCG(1, 2)), keys: keys,
-		fetch: router.Fetch{Partition: router.Partition{Ingress: "in", Topic: "in"}},
-	}
+	shape
+	random *rand.Rand
+	next   int
+	fetch  router.Fetch
 }
 
 const drawnKeyBytes = 9
 
-func (d *drawn) Poll(limit int) *router.Fetch {
-	if len(d.records) < limit {
-		d.key, d.records = make([]byte, limit*drawnKeyBytes), make([]router.Record, limit)
-		for i := range d.records {
-			d.records[i] = router.Record{Key: d.key[i*drawnKeyBytes:][:drawnKeyBytes], Value: make([]byte, benchValue), Time: 1_700_000_000_000}
-		}
+func newDrawn(s shape) *drawn {
+	d := &drawn{
+		Ingress: newEndless(), shape: s, random: rand.New(rand.NewPCG(1, 2)),
+		fetch: router.Fetch{Partition: router.Partition{Ingress: "in", Topic: "in"}, Records: make([]router.Record, s.fetch)},
 	}
-	for i := range limit {
+	keys, values := make([]byte, s.fetch*drawnKeyBytes), make([]byte, s.fetch*s.value)
+	for i := range d.fetch.Records {
+		d.fetch.Records[i] = router.Record{Key: keys[i*drawnKeyBytes:][:drawnKeyBytes], Value: values[i*s.value:][:s.value], Time: 1_700_000_000_000}
+	}
+	return d
+}
+
+func (d *drawn) Poll(int) *router.Fetch {
+	for i := range d.fetch.Records {
 		k := d.next
 		if d.next++; k >= d.keys {
 			k = d.random.IntN(d.keys)
 		}
-		key := d.records[i].Key
-		key[0] = 'k'
-		for at := len(key) - 1; at > 0; at-- {
-			key[at] = byte('0' + k%10)
+		record := &d.fetch.Records[i]
+		record.Key[0] = 'k'
+		for at := drawnKeyBytes - 1; at > 0; at-- {
+			record.Key[at] = byte('0' + k%10)
 			k /= 10
 		}
-		binary.BigEndian.PutUint64(d.records[i].Value, uint64(d.next))
+		binary.BigEndian.PutUint64(record.Value, uint64(d.next))
 	}
-	d.fetch.Records = d.records[:limit]
 	return &d.fetch
 }
 
@@ -160,9 +169,11 @@ func guestInC(b *testing.B) []byte {
 	return code
 }
 
-func guestInGo(b *testing.B) []byte {
+func guestInGo(b *testing.B) []byte { return buildGuest(b, benchGuest) }
+
+func buildGuest(b *testing.B, source string) []byte {
 	path := filepath.Join(b.TempDir(), "guest.wasm")
-	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", path, benchGuest)
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", path, source)
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("build guest: %v\n%s", err, out)
