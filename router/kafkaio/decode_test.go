@@ -123,7 +123,7 @@ func BenchmarkOutboxIntoBatches(b *testing.B) {
 		markerTopic: {name: markerTopic, leaders: make([]int32, markerPartitions), maxBytes: defaultMaxBytes},
 	}
 	e.topics.Store(&topics)
-	l := &Lane{e: e, id: "lane", who: nobody, targets: map[string]*target{}}
+	l := newLane(e, "lane")
 	b.ReportAllocs()
 	b.SetBytes(int64(len(box)))
 	number := uint64(0)

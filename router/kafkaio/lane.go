@@ -32,21 +32,34 @@ type producer struct {
 
 var nobody = producer{-1, -1}
 
+// hand is one of the transactional ids that a lane writes under. A broker tells the partitions of a commit after it has
+// answered, and takes nothing more of that id before: so a lane writes with one hand while the other's commit is told. Only
+// one of them has a transaction that is not decided, and the marker is read when neither has anything open.
+type hand struct {
+	number  int    // index in Lane.hands
+	id      string // the transactional id
+	who     producer
+	open    bool      // the broker may have an open transaction of this producer
+	began   time.Time // of that transaction
+	telling chan bool // of the commit that is watched; nil: none
+}
+
+// maxHands is how many hands a lane has: what one is not told in the time of a transaction is the broker's limit anyway.
+const maxHands = 2
+
 // Lane implements router.Lane.
 type Lane struct {
 	e        *Egress
 	id       string
 	cl       *kgo.Client
-	implicit bool // the broker adds partitions to a transaction by itself (transaction version 2)
-	who      producer
+	implicit bool                             // the broker adds partitions to a transaction by itself (transaction version 2)
+	hands    []*hand                          // one with the embedded broker, whose torn outboxes are told by their producer
+	*hand                                     // of hands: whose turn it is
 	wary     int                              // commits that are watched from here on
-	telling  chan bool                        // of the commit that is watched; nil: none
 	targets  map[string]*target               // all that this producer has written to, by topic
 	pool     sync.Pool                        // of *batch
 	staged   []*outPart                       // those of the outbox in work, in the order of first use
-	open     bool                             // the broker may have an open transaction of this producer
 	head     uint64                           // the outbox that the open transaction holds whole; 0: none
-	began    time.Time                        // of that transaction
 	limit    int                              // of a batch, in bytes; 0 is the topic's
 	base     []byte                           // embedded, while recovering: the manifest's cookie
 	owed     []router.Pending                 // while recovering: the manifest's outboxes
@@ -63,8 +76,23 @@ func (e *Egress) Lane(id string) (router.Lane, error) {
 	if id == "" {
 		return nil, errors.New("open lane: it has no id")
 	}
-	return &Lane{e: e, id: id, who: nobody, targets: map[string]*target{}}, nil
+	return newLane(e, id), nil
 }
+
+func newLane(e *Egress, id string) *Lane {
+	l := &Lane{e: e, id: id, targets: map[string]*target{}}
+	// The first has the lane's name, as a lane of one hand has.
+	for n, name := range []string{id, id + ".other"} {
+		if n == 0 || !e.cfg.Embedded {
+			l.hands = append(l.hands, &hand{number: n, id: name, who: nobody})
+		}
+	}
+	l.hand = l.hands[0]
+	return l
+}
+
+// change gives the other hand its turn.
+func (l *Lane) change() { l.hand = l.hands[(l.hand.number+1)%len(l.hands)] }
 
 // Recover implements router.Lane.
 func (l *Lane) Recover(ctx context.Context, known bool, last uint64, cookie []byte, pending []router.Pending) error {
@@ -78,8 +106,11 @@ func (l *Lane) recover(ctx context.Context, known bool, last uint64, cookie []by
 	if err := l.connect(ctx); err != nil {
 		return err
 	}
-	if err := l.initialise(ctx, nobody); err != nil {
-		return err
+	for range l.hands {
+		if err := l.initialise(ctx, nobody); err != nil {
+			return err
+		}
+		l.change()
 	}
 	if err := l.sweep(ctx, pending); err != nil {
 		return err
@@ -157,7 +188,7 @@ func (l *Lane) Discard(ctx context.Context) {
 func (l *Lane) Close() error {
 	if l.cl != nil {
 		l.cl.Close()
-		l.told()
+		l.allTold()
 	}
 	return nil
 }
@@ -247,15 +278,19 @@ func (l *Lane) publish(ctx context.Context, number uint64, outbox [][]byte) erro
 	}
 }
 
-// again initialises the producer anew, which ends what it left open, and says whether the outbox is out already.
+// again initialises both producers anew, which ends what they left open and waits until commits are told, and says whether the
+// outbox is out already.
 func (l *Lane) again(ctx context.Context, number uint64, outbox [][]byte) (bool, error) {
-	// With its own id and epoch, a lane that somebody else has taken over is refused and does not take it back.
-	err := l.giveUp(ctx)
-	if errors.Is(err, kerr.InvalidProducerIDMapping) { // the broker forgot an idle lane
-		err = l.initialise(ctx, nobody)
-	}
-	if err != nil {
-		return false, err
+	for range l.hands {
+		// With its own id and epoch, a lane that somebody else has taken over is refused and does not take it back.
+		err := l.giveUp(ctx)
+		if errors.Is(err, kerr.InvalidProducerIDMapping) { // the broker forgot an idle lane
+			err = l.initialise(ctx, nobody)
+		}
+		if err != nil {
+			return false, err
+		}
+		l.change()
 	}
 	baked, owed := l.base, l.owed
 	if owed == nil {

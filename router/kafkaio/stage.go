@@ -16,9 +16,9 @@ type target struct {
 // outPart is the lane's output to one partition.
 type outPart struct {
 	partitionKey
-	sequence int32    // of the next batch
-	batches  []*batch // of the outbox in work
-	sent     int      // of those, acknowledged
+	sequences [maxHands]int32 // of the next batch of each hand
+	batches   []*batch        // of the outbox in work
+	sent      int             // of those, acknowledged
 }
 
 // stage builds the batches of an outbox and its marker.

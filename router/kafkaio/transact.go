@@ -72,11 +72,11 @@ func heals(err error) bool {
 	return true
 }
 
-// initialise takes the lane's transactional id, with an epoch above every earlier one: who held it is fenced, and what
+// initialise takes the hand's transactional id, with an epoch above every earlier one: who held it is fenced, and what
 // was left open is ended before this returns. As somebody, it succeeds only for the present holder.
 func (l *Lane) initialise(ctx context.Context, as producer) error {
 	req := kmsg.NewPtrInitProducerIDRequest()
-	req.TransactionalID = &l.id
+	req.TransactionalID = &l.hand.id
 	req.TransactionTimeoutMillis = int32(min(l.e.cfg.TxnTimeout.Milliseconds(), math.MaxInt32))
 	req.ProducerID, req.ProducerEpoch = as.id, as.epoch
 	for n := 1; ; n++ {
@@ -111,7 +111,7 @@ func (l *Lane) become(who producer) {
 	l.who, l.open, l.head = who, false, 0
 	for _, to := range l.targets {
 		for _, p := range to.parts {
-			p.sequence = 0
+			p.sequences[l.hand.number] = 0
 		}
 	}
 }
@@ -125,7 +125,11 @@ func (l *Lane) transact(ctx context.Context, number uint64, outbox [][]byte) err
 		}
 	}
 	l.head = 0
-	return l.end(ctx, true)
+	if err := l.end(ctx, true); err != nil {
+		return err
+	}
+	l.change()
+	return nil
 }
 
 // write stages an outbox and its marker, and writes them into a transaction of their own, which stays open.
@@ -165,11 +169,11 @@ func (l *Lane) write(ctx context.Context, number uint64, outbox [][]byte) error 
 func (l *Lane) watch(ctx context.Context) {
 	telling := make(chan bool, 1)
 	l.telling = telling
+	req := kmsg.NewPtrDescribeTransactionsRequest()
+	req.TransactionalIDs = []string{l.hand.id}
 	go func() { // ends by itself, within brokerPause and a request; told and Close wait for it
 		slow := false
 		defer func() { telling <- slow }()
-		req := kmsg.NewPtrDescribeTransactionsRequest()
-		req.TransactionalIDs = []string{l.id}
 		for range int(brokerPause / firstBackoff) {
 			if pause(ctx, 1) != nil {
 				return
@@ -193,6 +197,14 @@ func (l *Lane) told() {
 	}
 }
 
+// allTold waits for every watch.
+func (l *Lane) allTold() {
+	for range l.hands {
+		l.told()
+		l.change()
+	}
+}
+
 // addPartitions names the partitions of the transaction to its coordinator.
 func (l *Lane) addPartitions(ctx context.Context, keys []partitionKey) error {
 	byTopic := map[string][]int32{}
@@ -201,7 +213,7 @@ func (l *Lane) addPartitions(ctx context.Context, keys []partitionKey) error {
 	}
 	for n := 1; ; n++ {
 		req := kmsg.NewPtrAddPartitionsToTxnRequest()
-		req.TransactionalID, req.ProducerID, req.ProducerEpoch = l.id, l.who.id, l.who.epoch
+		req.TransactionalID, req.ProducerID, req.ProducerEpoch = l.hand.id, l.who.id, l.who.epoch
 		for name, ids := range byTopic {
 			t := kmsg.NewAddPartitionsToTxnRequestTopic()
 			t.Topic, t.Partitions = name, ids
@@ -235,7 +247,7 @@ func (l *Lane) addPartitions(ctx context.Context, keys []partitionKey) error {
 // already, it is the same request.
 func (l *Lane) end(ctx context.Context, commit bool) error {
 	req := kmsg.NewPtrEndTxnRequest()
-	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = l.id, l.who.id, l.who.epoch, commit
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = l.hand.id, l.who.id, l.who.epoch, commit
 	for n := 1; ; n++ {
 		resp, err := request[*kmsg.EndTxnResponse](ctx, l.cl, req)
 		if err == nil {
@@ -343,11 +355,11 @@ func (l *Lane) requests() []*produceRequest {
 		}
 		if to == nil {
 			req := kmsg.NewPtrProduceRequest()
-			req.TransactionID, req.Acks, req.TimeoutMillis = &l.id, -1, produceTimeoutMillis
+			req.TransactionID, req.Acks, req.TimeoutMillis = &l.hand.id, -1, produceTimeoutMillis
 			to = &produceRequest{leader: leader, req: req}
 			all = append(all, to)
 		}
-		b.seal(l.who, p.sequence)
+		b.seal(l.who, p.sequences[l.hand.number])
 		to.add(t, p, b)
 	}
 	if left && all == nil {
@@ -382,7 +394,8 @@ func (l *Lane) acknowledge(r *produceRequest, a answer) error {
 			if err == nil || errors.Is(err, kerr.DuplicateSequenceNumber) {
 				b := p.batches[p.sent]
 				l.passed(p.partitionKey, rp.BaseOffset, b.count)
-				p.sequence = (p.sequence + b.count) & math.MaxInt32 // as brokers wrap it
+				next := &p.sequences[l.hand.number]
+				*next = (*next + b.count) & math.MaxInt32 // as brokers wrap it
 				p.sent++
 				continue
 			}

@@ -306,10 +306,8 @@ func (s egressSuite) lanes(t *testing.T) {
 		publish(ctx, t, all[n], uint64(n+1), outbox(name, keyed(n*10, n*10+10)...))
 	}
 	for n := range all {
-		box := outbox(name, keyed(n*10, n*10+10)...)
 		s.lane(ctx, t, e, fmt.Sprintf("%s/%d", name, n), true, uint64(n+1), nil)
 		publish(ctx, t, s.lane(ctx, t, e, fmt.Sprintf("%s/%d", name, n), true, uint64(n+1), nil), uint64(n+2), nil)
-		_ = box
 	}
 	wantValues(t, s.w.Read(t, name), 0, lanes*10)
 }

@@ -45,25 +45,35 @@ func (s egressSuite) givenUp(t *testing.T) {
 	wantOrder(t, got)
 }
 
-// abandoned prepares and is taken over: what the manifest names is published once, and nothing else.
+// abandoned prepares and is taken over: what the manifest names is published once, and nothing else. It does so after none and
+// after one outbox, for lanes that write under several identities in turn.
 func (s egressSuite) abandoned(t *testing.T) {
+	for before := range uint64(2) {
+		s.abandonedAfter(t, before)
+	}
+}
+
+func (s egressSuite) abandonedAfter(t *testing.T, before uint64) {
 	name := s.topic(t, 4)
 	ctx, e := s.opened(t, EgressTopic{Name: name})
-	box := outbox(name, keyed(0, 20)...)
 	dead := s.lane(ctx, t, e, name, false, 0, nil)
-	dead.Prepare(ctx, 1, box)
-	again := s.lane(ctx, t, e, name, true, 0, dead.Cookie()) // the epoch was not committed
+	for n := range before {
+		publish(ctx, t, dead, n+1, outbox(name))
+	}
+	next, box := before+1, outbox(name, keyed(0, 20)...)
+	dead.Prepare(ctx, next, box)
+	again := s.lane(ctx, t, e, name, true, before, dead.Cookie()) // the epoch was not committed
 	wantValues(t, s.w.Read(t, name), 0, 0)
-	again.Prepare(ctx, 1, box)
-	last := s.lane(ctx, t, e, name, true, 1, again.Cookie(), router.Pending{Number: 1, Outbox: box}) // it was
+	again.Prepare(ctx, next, box)
+	last := s.lane(ctx, t, e, name, true, next, again.Cookie(), router.Pending{Number: next, Outbox: box}) // it was
 	wantValues(t, s.w.Read(t, name), 0, 20)
 	for _, l := range []router.Lane{dead, again} {
 		// It may find its outbox published by another, which is the truth; it must not publish it.
-		if err := l.Publish(ctx, 1, box); err == nil {
+		if err := l.Publish(ctx, next, box); err == nil {
 			t.Log("a lane that was taken over found its outbox published")
 		}
 	}
 	wantValues(t, s.w.Read(t, name), 0, 20)
-	publish(ctx, t, last, 2, outbox(name, keyed(20, 40)...))
+	publish(ctx, t, last, next+1, outbox(name, keyed(20, 40)...))
 	wantValues(t, s.w.Read(t, name), 0, 40)
 }
