@@ -16,6 +16,9 @@ PEERFLAGS   ?=
 RACETIMEOUT ?= 10m
 DURATION    ?= 1h
 SOAKFLAGS   ?=
+LISTEN      ?= 127.0.0.1:8088
+DATA_PLANE  ?= 127.0.0.1:8089
+KAFKA       ?= 127.0.0.1:9092
 
 .DEFAULT_GOAL := help
 
@@ -28,8 +31,8 @@ build: ## build bin/weir
 	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/weir ./cmd/weir
 
 .PHONY: run
-run: build ## the 60-second tour: start weir dev, deploy the counter, send it events, show the answers
-	@sh tools/tour.sh
+run: build ## the 60-second tour: start weir dev, deploy the counter, send it events; LISTEN=, DATA_PLANE=, KAFKA=host:port for other ports
+	@LISTEN=$(LISTEN) DATA_PLANE=$(DATA_PLANE) KAFKA=$(KAFKA) sh tools/tour.sh
 
 .PHONY: test
 test: ## every test that needs no server

@@ -4,6 +4,10 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 weir=$root/bin/weir
+listen=${LISTEN:-127.0.0.1:8088}
+data_plane=${DATA_PLANE:-127.0.0.1:8089}
+kafka=${KAFKA:-127.0.0.1:9092}
+export WEIR_SERVER="http://$listen"
 work=$(mktemp -d)
 pid=
 
@@ -15,6 +19,14 @@ finish() {
   if [ "$code" -ne 0 ]; then
     echo "make run: failed; weir dev wrote:" >&2
     cat "$work/log" >&2
+    if grep -q 'is in use' "$work/log"; then
+      echo "make run: choose another address for what is in use:" >&2
+      case $(cat "$work/log") in
+      *--listen*) echo "  make run LISTEN=127.0.0.1:18088" >&2 ;;
+      *--data-plane*) echo "  make run DATA_PLANE=127.0.0.1:18089" >&2 ;;
+      *--kafka*) echo "  make run KAFKA=127.0.0.1:19092" >&2 ;;
+      esac
+    fi
   fi
   rm -rf "$work"
   exit "$code"
@@ -25,7 +37,8 @@ trap 'exit 130' INT TERM
 # start begins weir dev and waits for a line of its output: the first build on a machine compiles the standard library too, which takes a minute or two.
 start() {
   : >"$work/log"
-  "$weir" dev "$root/examples/counter" --data "$work/data" >"$work/log" 2>&1 &
+  "$weir" dev "$root/examples/counter" --data "$work/data" \
+    --listen "$listen" --data-plane "$data_plane" --kafka "$kafka" >"$work/log" 2>&1 &
   pid=$!
   tries=0
   until grep -q '^ *deployed' "$work/log"; do
