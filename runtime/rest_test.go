@@ -1,12 +1,14 @@
 package runtime_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/weir-run/weir/router"
@@ -173,4 +175,32 @@ func TestADrainDoesNotWaitForAFinalEpochThatFailed(t *testing.T) {
 	if got := c.Call("t/counter", "ann", "1"); string(got.Body) != "2" {
 		t.Fatalf("%+v", got)
 	}
+}
+
+func TestWhatKeepsAJobFromRestIsShownAndToldWhenTheProcessEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, counter)
+		c.Crash() // to start again with a log that is read here
+		var log bytes.Buffer
+		c.Log = &log
+		c.Start()
+		c.Ready()
+		job := c.Job("job", "v1", 1)
+		c.Deploy(job)
+		away := make(chan struct{})
+		c.Broker.Publish = func(string, uint64) error { <-away; return nil }
+		c.Call("t/counter", "ann", "1") // committed, answered; its record is owed
+		want := "its output to be taken by " + job.Egresses[0].Cluster.Address
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, _ = c.Jobs.Pause(ctx, "job") // it is pending
+		if view, err := c.Jobs.Job(t.Context(), "job"); err != nil || view.State != jobmanager.Running || view.Waiting != want {
+			t.Errorf("a pause that is pending: %s, waiting for %q: %v", view.State, view.Waiting, err)
+		}
+		time.AfterFunc(10*time.Second, func() { close(away) })
+		c.Stop()
+		if told := `msg="job is not at rest yet" job=job for="` + want + `"`; strings.Count(log.String(), told) != 1 {
+			t.Errorf("%s is not there once:\n%s", told, &log)
+		}
+	})
 }

@@ -133,14 +133,7 @@ func (m *Manager) Lanes(ctx context.Context, name string) ([]LaneView, error) {
 	}
 	answers := m.query(ctx, j, wire.Query{Stats: true})
 	return ask1(ctx, j, func() ([]LaneView, error) {
-		addresses := map[string]string{}
-		job := &j.version().Job
-		for i := range job.Egresses {
-			addresses[wire.ClusterKey(job.Egresses[i].Cluster)] = job.Egresses[i].Cluster.Address
-		}
-		for i := range job.Ingresses {
-			addresses[wire.ClusterKey(job.Ingresses[i].Cluster)] = job.Ingresses[i].Cluster.Address
-		}
+		addresses := addressesOf(&j.version().Job)
 		live := map[string]wire.Lane{}
 		for _, a := range answers {
 			for _, lane := range a.Stats.Lanes {
@@ -168,6 +161,18 @@ func (m *Manager) Lanes(ctx context.Context, name string) ([]LaneView, error) {
 		}
 		return views, nil
 	})
+}
+
+// addressesOf are the addresses of a job's clusters, by the key that lanes name them with.
+func addressesOf(job *functions.Job) map[string]string {
+	addresses := map[string]string{}
+	for i := range job.Egresses {
+		addresses[wire.ClusterKey(job.Egresses[i].Cluster)] = job.Egresses[i].Cluster.Address
+	}
+	for i := range job.Ingresses {
+		addresses[wire.ClusterKey(job.Ingresses[i].Cluster)] = job.Ingresses[i].Cluster.Address
+	}
+	return addresses
 }
 
 // query asks every TaskManager of a running job, and returns the answers that come before ctx ends.

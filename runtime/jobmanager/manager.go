@@ -29,6 +29,10 @@ const resourceManager = "resourcemanager"
 // the 30 s after which orchestrators kill.
 const drainLimit = 25 * time.Second
 
+// drainNotice is when a process that is told to end says what its jobs wait for: a drain takes part of a second when nothing
+// is amiss, and whoever sits before it for longer wants to know.
+const drainNotice = 2 * time.Second
+
 // Config is what a Manager is made of; all of it but Inline, Meter and Tracing is required.
 type Config struct {
 	Storage checkpoint.Storage
@@ -160,15 +164,30 @@ func (m *Manager) Drain(ctx context.Context) error {
 		j.inbox.Put(func(ctx context.Context) error { return j.drain(ctx, once) })
 	}
 	m.mu.Unlock()
-	for range left {
+	notice := time.NewTimer(drainNotice)
+	defer notice.Stop()
+	for left > 0 {
 		select {
 		case <-resting:
+			left--
+		case <-notice.C:
+			m.tellHoldups()
 		case <-ctx.Done():
 			m.config.Log.Warn("not every job took a final checkpoint in time; they go on from their last one, and nothing is lost", "limit", drainLimit)
 			return nil
 		}
 	}
 	return nil
+}
+
+// tellHoldups logs what each job waits for that has not come to rest.
+func (m *Manager) tellHoldups() {
+	for _, j := range m.all() {
+		j.inbox.Put(func(context.Context) error { // a master that has ended does not take it
+			j.log.Warn("job is not at rest yet", "for", j.holdup(), "limit", drainLimit)
+			return nil
+		})
+	}
 }
 
 // route hands a message to its job's master. What belongs to another attempt is stale.

@@ -3,6 +3,8 @@ package jobmanager
 import (
 	"context"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/weir-run/weir/statestore/checkpoint"
@@ -130,4 +132,32 @@ func (j *master) drain(ctx context.Context, done func()) error {
 		done()
 	}
 	return nil
+}
+
+// holdup says what the job waits for: on its way to rest, the next thing that keeps it from there.
+func (j *master) holdup() string {
+	switch {
+	case j.record.Desired == wantRunning && j.drained == nil:
+		return j.waitingFor
+	case j.phase == halting:
+		return "its tasks to end"
+	case j.phase != running || j.coordinator == nil:
+		return j.waitingFor
+	case len(j.coordinator.unpublished) > 0:
+		return "its output to be taken by " + strings.Join(j.owedTo(), ", ")
+	}
+	return "its final checkpoint"
+}
+
+// owedTo are the addresses of the clusters that are owed output.
+func (j *master) owedTo() []string {
+	addresses := addressesOf(&j.version().Job)
+	var owed []string
+	for i := range j.manifest.Lanes {
+		lane := &j.manifest.Lanes[i]
+		if len(j.coordinator.unpublished[lane.ID]) > 0 && !slices.Contains(owed, addresses[lane.Cluster]) {
+			owed = append(owed, addresses[lane.Cluster])
+		}
+	}
+	return owed
 }

@@ -275,7 +275,7 @@ func (m *Manager) Divert(ctx context.Context, name, lane string) (LaneView, erro
 func (j *master) show(answers []*wire.Answer) JobView {
 	v := j.version()
 	view := JobView{
-		Name: j.record.Name, Namespace: v.Job.Namespace, UID: j.record.UID, State: j.state, Waiting: j.waitingFor, Error: j.lastError,
+		Name: j.record.Name, Namespace: v.Job.Namespace, UID: j.record.UID, State: j.state, Waiting: j.holdup(), Error: j.lastError,
 		Version: j.record.Current, Parallelism: v.Job.Parallelism, KeyGroups: v.Job.KeyGroups, Attempt: j.attempt.Attempt, Restarts: j.restartsN,
 		CommittedAt: j.committed, Restored: j.restored, CreatedAt: j.record.CreatedAt, EpochMillis: medianMillis(j.epochTook),
 	}

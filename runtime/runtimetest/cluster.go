@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,7 @@ type Cluster struct {
 	Inline    int           // jobmanager.Config's
 	Meter     metric.Meter
 	Tracing   *telemetry.Tracing
+	Log       io.Writer // takes warnings; nil is the test's output
 
 	Jobs  *jobmanager.Manager
 	Tasks *taskmanager.Manager
@@ -67,7 +69,11 @@ func (c *Cluster) Start() {
 	if network == nil {
 		network = runtime.Local()
 	}
-	log := slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	var out io.Writer = c.t.Output()
+	if c.Log != nil {
+		out = c.Log
+	}
+	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	tasks := taskmanager.Config{
 		Storage: c.Storage, Log: log, Ingress: c.Broker.Ingress, Egress: c.Broker.Egress, Meter: c.Meter, Tracing: c.Tracing,
 		State: func(from, to functions.KeyGroup) statestore.Backend {
