@@ -47,7 +47,8 @@ func (s *shell) consume() *cobra.Command {
 records were printed, or until --timeout is over if that is set. Records of open and aborted transactions are left out.`,
 		Example: `  weir consume counts -n 3
   weir consume counts --from end -o json`,
-		Args: arguments(1, 1),
+		Args:              arguments(1, 1),
+		ValidArgsFunction: s.completeTopics,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			offset, err := offsetOf(from)
 			if err != nil {

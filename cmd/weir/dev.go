@@ -88,7 +88,7 @@ func (s *shell) runDev(ctx context.Context, folder string, set *settings) (err e
 	d := &developer{
 		shell: s, folder: folder,
 		api:    newClient("http://" + p.control.Addr()),
-		banner: [2]string{"http://" + p.control.Addr(), broker.Address()},
+		banner: fmt.Sprintf("http://%s   data plane  http://%s   kafka  %s (embedded)", p.control.Addr(), p.dataPlane.Addr(), broker.Address()),
 		data:   s.shown(set.Data),
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -104,14 +104,14 @@ type developer struct {
 	folder string
 	data   string
 	api    *client
-	banner [2]string // addresses of the API and of the broker
-	runs   bool      // the folder's job has been deployed in this run
-	job    string    // its name then
+	banner string // addresses of the API, of the data plane and of the broker
+	runs   bool   // the folder's job has been deployed in this run
+	job    string // its name then
 }
 
 func (d *developer) run(ctx context.Context) error {
 	d.line("weir "+releaseVersion(), "dev mode: one process, data in "+d.data+", not for production")
-	d.line("api", d.banner[0]+"          kafka  "+d.banner[1]+" (embedded)")
+	d.line("api", d.banner)
 	err := d.loop(ctx)
 	if ctx.Err() != nil {
 		return nil // it was asked to end
@@ -296,7 +296,9 @@ func flow(job *functions.Job) string {
 	}
 	from = append(from, "http")
 	for _, out := range job.Egresses {
-		to = append(to, "topic "+out.Topic)
+		for _, topic := range out.Topics {
+			to = append(to, "topic "+topic)
+		}
 	}
 	text := fmt.Sprintf("%s: %s <- %s", job.Name, strings.Join(functionTypes(job), " "), strings.Join(from, ", "))
 	if len(to) > 0 {

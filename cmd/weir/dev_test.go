@@ -24,7 +24,7 @@ kind: io.statefun.kafka.v1/ingress
 spec: {id: clicks, address: embedded, consumerGroupId: counter, topics: [{topic: clicks, targets: [example/counter], create: true}]}
 ---
 kind: io.statefun.kafka.v1/egress
-spec: {id: counts, address: embedded, create: true}
+spec: {id: counts, address: embedded, topics: [counts, spent], create: true}
 `
 
 func write(t *testing.T, dir, name, content string) {
@@ -47,9 +47,9 @@ func TestDevDeploysTheFolderAndReloadsItWhenItIsSaved(t *testing.T) {
 	write(t, dir, "source.txt", "\x00asm counter 1")
 	dev := devIn(t, dir)
 	dev.until(t, `^  weir +\S+ +dev mode: one process, data in \.weir, not for production$`)
-	dev.until(t, `^  api +http://127\.0\.0\.1:\d+ +kafka +127\.0\.0\.1:\d+ \(embedded\)$`)
+	dev.until(t, `^  api +http://127\.0\.0\.1:\d+ +data plane +http://127\.0\.0\.1:\d+ +kafka +127\.0\.0\.1:\d+ \(embedded\)$`)
 	dev.until(t, `^  built +counter\.wasm  14 B in .*; ready .* later$`)
-	dev.until(t, `^  deployed  job counter: example/counter <- topic clicks, http   -> topic counts$`)
+	dev.until(t, `^  deployed  job counter: example/counter <- topic clicks, http   -> topic counts, topic spent$`)
 	write(t, dir, "source.txt", "\x00asm counter 2")
 	dev.until(t, `^  reloaded  example/counter in .*, state kept$`)
 	if code := dev.end(); code != exitDone {

@@ -16,6 +16,12 @@ func (s *shell) dlq() *cobra.Command {
 		"  weir dlq list ad-billing", s.dlqList(), s.dlqRedrive())
 }
 
+// shownLetter is a dead letter whose value is text where it can be, as weir consume shows it.
+type shownLetter struct {
+	jobmanager.DeadLetterView
+	Value content `json:"value,omitempty"`
+}
+
 func (s *shell) dlqList() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{
@@ -36,7 +42,12 @@ func (s *shell) dlqList() *cobra.Command {
 			if err := api.call(ctx, http.MethodGet, path, "", nil, &letters); err != nil {
 				return err
 			}
-			return s.show(letters, func(t *table) {
+			shown := make([]shownLetter, len(letters))
+			for i := range letters {
+				shown[i] = shownLetter{DeadLetterView: letters[i], Value: content(letters[i].Value)}
+			}
+			return s.show(shown, func(t *table) {
+				t.row("TIME", "ID", "FUNCTION AND KEY", "RECORD", "ATTEMPTS", "CAUSE", "WHERE")
 				for i := range letters {
 					l := &letters[i]
 					function := l.Function
@@ -44,7 +55,7 @@ func (s *shell) dlqList() *cobra.Command {
 						function = "(none)" // it is not redriven
 					}
 					t.row(clock(l.Time), l.ID, fmt.Sprintf("%s %q", function, l.Key), l.Source,
-						plural(l.Attempts, "attempt"), l.Cause, l.Where)
+						l.Attempts, l.Cause, l.Where)
 				}
 			})
 		},

@@ -64,7 +64,7 @@ func section(args []string) (string, error) {
 	if err != nil {
 		return "", &failure{
 			code: exitUsage, what: fmt.Sprintf("there is no command and no page %q", args[0]),
-			todo: []string{"weir --help lists the commands; the pages are " + strings.Join(pages(), ", ")},
+			todo: []string{"weir --help lists the commands, weir help --help the pages"},
 		}
 	}
 	if heading == "" {

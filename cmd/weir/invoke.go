@@ -38,7 +38,8 @@ func (s *shell) invoke() *cobra.Command {
 		Long:  "Calls a function over HTTP. The reply comes after the commit of the call's effects. A BODY of - is read from standard input.",
 		Example: `  weir invoke example/counter ann 3
   echo '{"add":2}' | weir invoke example/counter ann -`,
-		Args: arguments(2, 3),
+		Args:              arguments(2, 3),
+		ValidArgsFunction: s.completeFunctions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			function, err := functions.ParseTypeName(args[0])
 			if err != nil {

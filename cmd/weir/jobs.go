@@ -171,31 +171,43 @@ func (s *shell) completeJobs(cmd *cobra.Command, args []string, _ string) ([]str
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
+// eachJob visits the jobs with the function types of their current versions, until visit says that it has seen enough.
+func eachJob(ctx context.Context, api *client, visit func(job string, types []string) bool) error {
+	var jobs []jobmanager.JobView
+	if err := api.get(ctx, &jobs, "v1", "jobs"); err != nil {
+		return err
+	}
+	for i := range jobs {
+		var versions []jobmanager.VersionView
+		if err := api.get(ctx, &versions, "v1", "jobs", jobs[i].Name, "versions"); err != nil {
+			return err
+		}
+		for v := range versions {
+			if versions[v].Current && !visit(jobs[i].Name, functionTypes(&versions[v].Spec)) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
 // jobOf finds the job that runs a function type, unless the user has named it.
 func jobOf(ctx context.Context, api *client, named string, function functions.TypeName) (string, error) {
 	if named != "" {
 		return named, nil
 	}
-	var jobs []jobmanager.JobView
-	if err := api.get(ctx, &jobs, "v1", "jobs"); err != nil {
-		return "", err
-	}
+	var found string
 	var known []string
-	for i := range jobs {
-		var versions []jobmanager.VersionView
-		if err := api.get(ctx, &versions, "v1", "jobs", jobs[i].Name, "versions"); err != nil {
-			return "", err
+	err := eachJob(ctx, api, func(job string, types []string) bool {
+		if slices.Contains(types, function.String()) {
+			found = job
+			return false
 		}
-		for v := range versions {
-			if !versions[v].Current {
-				continue
-			}
-			types := functionTypes(&versions[v].Spec)
-			if slices.Contains(types, function.String()) {
-				return jobs[i].Name, nil
-			}
-			known = append(known, types...)
-		}
+		known = append(known, types...)
+		return true
+	})
+	if err != nil || found != "" {
+		return found, err
 	}
 	f := &failure{code: exitFailed, what: fmt.Sprintf("no job runs function type %s", function)}
 	if len(known) > 0 {

@@ -46,6 +46,7 @@ func TestRecordsAreProducedAndConsumed(t *testing.T) {
 		{"", "consume clicks --from end -n 1 --timeout 50ms", "[exit 4] error: timed out\n  --timeout sets how long a command may take\n"},
 		{"", "consume clicks --from end --timeout 50ms", "[exit 4] error: timed out\n  --timeout sets how long a command may take\n"},
 		{"", "topics clicks --create 1", "[exit 1] error: topic \"clicks\" exists already; nothing was changed\n  weir topics clicks describes it\n"},
+		{"", "__complete consume cl", "clicks\nweir-markers\n:4\n"},
 		{"", "topics clicks --create 0", "[exit 2] error: --create wants the name of a topic and a number of partitions above 0\n"},
 	} {
 		if got := onBroker(t, broker.Address(), step.stdin, strings.Fields(step.args)...); got != step.want {

@@ -28,7 +28,8 @@ func (s *shell) produce() *cobra.Command {
 		Long:  "Writes one record and prints where it stands. A VALUE of - is read from standard input; without VALUE it is a tombstone.",
 		Example: `  weir produce clicks ann 5
   weir produce clicks ann - --header source=test <click.json`,
-		Args: arguments(2, 3),
+		Args:              arguments(2, 3),
+		ValidArgsFunction: s.completeTopics,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			record.Topic, record.Key = args[0], []byte(args[1])
 			if len(args) == 3 {

@@ -69,6 +69,12 @@ Errors name pages such as docs/errors.md#job-at-rest: weir help docs/errors.md#j
 	flags := root.PersistentFlags()
 	flags.StringVar(&s.server, "server", server, "address of the server (environment: WEIR_SERVER)")
 	flags.StringVarP(&s.output, "output", "o", "table", "table, json or yaml")
+	formats := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return completed(outputs(), nil)
+	}
+	if err := root.RegisterFlagCompletionFunc("output", formats); err != nil {
+		panic(fmt.Sprintf("weir: completion of --output: %v", err))
+	}
 	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "how long the command may take")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		f := &failure{code: exitUsage, what: err.Error(), todo: []string{cmd.CommandPath() + " --help lists the flags"}}
@@ -81,13 +87,16 @@ Errors name pages such as docs/errors.md#job-at-rest: weir help docs/errors.md#j
 		for i := range args {
 			args[i] = strings.TrimPrefix(args[i], numberMark)
 		}
-		if !slices.Contains([]string{"table", "json", "yaml"}, s.output) {
+		if !slices.Contains(outputs(), s.output) {
 			return misused("-o %s: want table, json or yaml", s.output)
 		}
 		return nil
 	}
 	return root
 }
+
+// outputs are the formats that -o takes.
+func outputs() []string { return []string{"table", "json", "yaml"} }
 
 // numberMark stands before a negative number while flags are parsed: no argument of a process holds a NUL byte.
 const numberMark = "\x00"

@@ -14,10 +14,11 @@ import (
 func (s *shell) state() *cobra.Command {
 	var job string
 	get := &cobra.Command{
-		Use:     "get NAMESPACE/FUNCTION KEY",
-		Short:   "Print the committed state of one key",
-		Example: "  weir state get example/counter ann",
-		Args:    arguments(2, 2),
+		Use:               "get NAMESPACE/FUNCTION KEY",
+		Short:             "Print the committed state of one key",
+		Example:           "  weir state get example/counter ann",
+		Args:              arguments(2, 2),
+		ValidArgsFunction: s.completeFunctions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			function, err := functions.ParseTypeName(args[0])
 			if err != nil {

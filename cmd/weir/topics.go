@@ -19,7 +19,8 @@ records, and of a mark for every transaction. weir consume TOPIC --to-end prints
 		Example: `  weir topics
   weir topics clicks
   weir topics clicks --create 3`,
-		Args: arguments(0, 1),
+		Args:              arguments(0, 1),
+		ValidArgsFunction: s.completeTopics,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("create") && (len(args) == 0 || partitions < 1) {
 				return misused("--create wants the name of a topic and a number of partitions above 0")
