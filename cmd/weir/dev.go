@@ -125,6 +125,7 @@ func (d *developer) loop(ctx context.Context) error {
 		return err
 	}
 	defer w.close() // it only listened
+	w.ignoreOwn(d.out, d.err)
 	if err := d.ready(ctx); err != nil {
 		return err
 	}

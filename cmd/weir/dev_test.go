@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fsnotify/fsnotify"
+
 	"github.com/weir-run/weir/deploy/deploytest"
 	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/router"
@@ -74,6 +76,27 @@ func TestDevWaitsForARepairWhenTheFunctionIsBroken(t *testing.T) {
 	for _, want := range []string{`module.yaml:2:`, `unknown field "nmae"`, "export weir_batch is missing"} {
 		if !strings.Contains(dev.stderr.String(), want) {
 			t.Errorf("%q was not told: %s", want, dev.stderr)
+		}
+	}
+}
+
+func TestDevDoesNotTakeItsOwnOutputForAChange(t *testing.T) {
+	dir := t.TempDir()
+	w, err := watch(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	write(t, dir, "main.go", "package main")
+	w.ignoreOwn(log, new(bytes.Buffer))
+	for name, want := range map[string]bool{"log": false, "main.go": true, "gone.go": true} {
+		if got := w.counts(fsnotify.Event{Name: filepath.Join(dir, name), Op: fsnotify.Write}); got != want {
+			t.Errorf("a write to %s counts: %t", name, got)
 		}
 	}
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -23,6 +25,18 @@ const maxWatched = 1000
 type watcher struct {
 	notify *fsnotify.Watcher
 	ignore map[string]bool // absolute paths of modules that are built; also what begins with one, as compilers' temporary files do
+	own    []fs.FileInfo   // files that weir dev itself writes to: each line in them would have it deploy and write another
+}
+
+// ignoreOwn leaves out the files behind streams, such as those of weir dev > log.
+func (w *watcher) ignoreOwn(streams ...io.Writer) {
+	for _, stream := range streams {
+		if file, ok := stream.(*os.File); ok {
+			if stat, err := file.Stat(); err == nil && stat.Mode().IsRegular() {
+				w.own = append(w.own, stat)
+			}
+		}
+	}
 }
 
 func watch(folder string, made []string) (*watcher, error) {
@@ -89,6 +103,13 @@ func (w *watcher) counts(event fsnotify.Event) bool {
 	for file := range w.ignore {
 		if strings.HasPrefix(event.Name, file) {
 			return false
+		}
+	}
+	if stat, err := os.Stat(event.Name); err == nil {
+		for _, own := range w.own {
+			if os.SameFile(stat, own) {
+				return false
+			}
 		}
 	}
 	return event.Op != fsnotify.Chmod && !hiddenName(event.Name) && !strings.HasSuffix(event.Name, "~")
