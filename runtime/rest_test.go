@@ -15,6 +15,7 @@ import (
 	"github.com/weir-run/weir/runtime/jobmanager"
 	"github.com/weir-run/weir/runtime/runtimetest"
 	"github.com/weir-run/weir/runtime/taskmanager"
+	"github.com/weir-run/weir/statestore/checkpoint"
 )
 
 func TestAJobWithADamagedLogCanBeLookedAtAndDeployed(t *testing.T) {
@@ -27,6 +28,17 @@ func TestAJobWithADamagedLogCanBeLookedAtAndDeployed(t *testing.T) {
 		t.Fatal("deployed onto a damaged log")
 	}
 	inState(t, c, "job", jobmanager.Failed)
+}
+
+func TestAJobWithADamagedLogStillSaysWhyWhenItIsDeployedAgain(t *testing.T) {
+	c, newest := damaged(t)
+	inState(t, c, "job", jobmanager.Failed)
+	if _, err := c.Jobs.Deploy(limited(t), c.Job("job", "v1", 2), jobmanager.DeployOptions{}); !errors.Is(err, checkpoint.ErrDamaged) {
+		t.Fatal(err)
+	}
+	if view := inState(t, c, "job", jobmanager.Failed); !strings.Contains(view.Error, newest) {
+		t.Fatalf("error %q does not name %s", view.Error, newest)
+	}
 }
 
 func TestStopEndsAJobWhoseAttemptFailsOnTheWay(t *testing.T) {

@@ -179,7 +179,11 @@ func (j *master) resume(ctx context.Context) error {
 	j.restarts = restarts{policy: j.version().Job.Restart}
 	if j.state == Failed {
 		// The log is read again: the failure may have been a write whose result was unclear.
-		return j.open(ctx)
+		err := j.open(ctx)
+		if err != nil {
+			j.lastError = err.Error() // it stays failed, which says why
+		}
+		return err
 	}
 	return j.begin(ctx)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weir-run/weir/functions"
 	"github.com/weir-run/weir/statestore/checkpoint"
 )
 
@@ -149,14 +150,18 @@ func (j *master) holdup() string {
 	return "its final checkpoint"
 }
 
-// owedTo are the addresses of the clusters that are owed output.
+// owedTo are the clusters that are owed output.
 func (j *master) owedTo() []string {
 	addresses := addressesOf(&j.version().Job)
 	var owed []string
 	for i := range j.manifest.Lanes {
 		lane := &j.manifest.Lanes[i]
-		if len(j.coordinator.unpublished[lane.ID]) > 0 && !slices.Contains(owed, addresses[lane.Cluster]) {
-			owed = append(owed, addresses[lane.Cluster])
+		to := addresses[lane.Cluster]
+		if to == functions.EmbeddedCluster {
+			to = "the server's own broker"
+		}
+		if len(j.coordinator.unpublished[lane.ID]) > 0 && !slices.Contains(owed, to) {
+			owed = append(owed, to)
 		}
 	}
 	return owed
