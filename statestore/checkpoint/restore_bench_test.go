@@ -49,9 +49,7 @@ func writeBlocks(b *testing.B, storage checkpoint.Storage, kind checkpoint.Secti
 				return err
 			}
 		}
-		var err error
-		err = w.Close(&ref)
-		return err
+		return w.Close(&ref)
 	})
 	if err != nil {
 		b.Fatal(err)
