@@ -53,8 +53,7 @@ func epochs(t *testing.T, storage checkpoint.Storage, n int) ([]checkpoint.FileR
 			if err != nil {
 				return err
 			}
-			err = w.Close(&ref)
-			return err
+			return w.Close(&ref)
 		})
 		if err != nil {
 			t.Fatal(err)

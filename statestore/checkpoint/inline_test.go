@@ -26,8 +26,7 @@ func small(t testing.TB, name string, key int) (checkpoint.FileRef, []byte) {
 		t.Fatal(err)
 	}
 	ref := checkpoint.FileRef{Name: "jobs/ab12/data/" + name}
-	var err error
-	if err = w.Close(&ref); err != nil {
+	if err := w.Close(&ref); err != nil {
 		t.Fatal(err)
 	}
 	return ref, b.Bytes()
