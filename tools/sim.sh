@@ -1,10 +1,14 @@
 #!/bin/sh
 # Runs SEEDS seeds of the simulation, from FROM on, and SCENARIOS over Kafka's own protocol, one process per processor; or
-# replays SEED with every step told. Seeds are dealt in turn; a failure names the one command that makes it again.
+# replays SEED, of GENERATION, with every step told. SEARCH looks for other seeds that find the bugs of testdata/found.json.
+# Seeds are dealt in turn; a failure names the one command that makes it again.
 set -eu
 
+if [ -n "${SEARCH:-}" ]; then
+	exec go test -count=1 -timeout 0 -tags planted -v ./runtime/internal/sim -run '^TestEverySeedThatFoundABugFindsItAgain$' -args -search -seeds "$SEEDS"
+fi
 if [ -n "${SEED:-}" ]; then
-	exec go test -count=1 -tags planted -v ./runtime/internal/sim -run '^TestSeed$' -args -seed "$SEED" -workload "${WORKLOAD:-0}"
+	exec go test -count=1 -tags planted -v ./runtime/internal/sim -run '^TestSeed$' -args -seed "$SEED" -workload "${WORKLOAD:-0}" -generation "${GENERATION:-0}"
 fi
 
 dir=$(mktemp -d)

@@ -28,6 +28,12 @@ const (
 	OldFrameAccepted
 	FoldRacesDelta
 	PublishedBeforeCommit
+	UnacknowledgedForgotten
+	CancelAwaitsOneLane
+	// Bugs that were there: seeds that found them are kept in runtime/internal/sim/testdata.
+	SweptNumberTaken
+	AnothersManifestTaken
+	BarrierAheadOfItsTrigger
 )
 
 // Names says in words what each bug is, in the order of the constants.
@@ -37,6 +43,8 @@ var Names = []string{
 	"barrier behind queued output", "reply before commit", "delta dropped after a failed checkpoint",
 	"in-flight messages not recorded", "outbox of n skipped when n+1 exists", "idempotency record not in the epoch",
 	"old attempt's frame accepted", "fold racing a delta", "outbox published before its epoch is committed",
+	"at-least-once output not in the epoch", "a cancel waits for one lane only",
+	"a number that was swept is taken again", "another's manifest is taken for one's own", "an epoch is written ahead of its trigger",
 }
 
 func (b Bug) String() string { return Names[b] }

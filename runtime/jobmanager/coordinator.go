@@ -144,6 +144,9 @@ func (c *coordinator) step(now time.Time, e event) []action {
 		c.unsettled = false
 	case cancelled:
 		c.ended = true
+		if planted.Is(planted.CancelAwaitsOneLane) {
+			clear(c.unpublished)
+		}
 	}
 	return append(actions, c.cut(now)...)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weir-run/weir/functions"
+	"github.com/weir-run/weir/internal/planted"
 	"github.com/weir-run/weir/router"
 )
 
@@ -145,6 +146,9 @@ func (u *unacked) keep(s *sending) {
 
 func (u *unacked) capture() [][][]byte {
 	captured := make([][][]byte, len(u.sent))
+	if planted.Is(planted.UnacknowledgedForgotten) {
+		return captured
+	}
 	for cluster, list := range u.sent {
 		for _, s := range list {
 			s.captured = true

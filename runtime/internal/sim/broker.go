@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/weir-run/weir/internal/planted"
 	"github.com/weir-run/weir/router"
@@ -127,17 +128,23 @@ func (i *ingress) Poll(limit int) *router.Fetch {
 }
 
 // egress implements router.Egress.
-type egress struct{ process *process }
+type egress struct {
+	process *process
+	closed  atomic.Bool
+
+	mu    sync.Mutex            // guards what follows; a leaf
+	sends map[string][]*sending // by key, in order
+}
 
 func (p *process) egress(r *taskmanager.EgressRequest) (router.Egress, error) {
 	if p.world.options.Broker != nil {
 		return p.world.options.Broker.Egress(r)
 	}
-	return &egress{p}, nil
+	return &egress{process: p, sends: map[string][]*sending{}}, nil
 }
 
 func (e *egress) Run(ctx context.Context) error { <-ctx.Done(); return nil }
-func (e *egress) Close() error                  { return nil }
+func (e *egress) Close() error                  { e.closed.Store(true); return nil }
 
 func (e *egress) Check(r *router.EgressRecord) error {
 	if e.process.world.logs.topics[string(r.Topic)] == nil { // topics never change
@@ -145,9 +152,6 @@ func (e *egress) Check(r *router.EgressRecord) error {
 	}
 	return nil
 }
-
-// Send is for at-least-once output, which a run has none of.
-func (e *egress) Send([]byte, func(error)) { panic("sim: at-least-once output") }
 
 func (e *egress) Lane(id string) (router.Lane, error) {
 	return &lane{process: e.process, logs: e.process.world.logs, id: id}, nil

@@ -79,7 +79,7 @@ func (w *world) ask(c *callRecord) (count uint32, ok bool) {
 func (w *world) wishFor(what string, do func(context.Context, *jobmanager.Manager) error) {
 	p := w.front.Load()
 	done := make(chan error, 1)
-	w.wish = done
+	w.wish, w.resting = done, false
 	w.scheduler.note("wish: %s", what)
 	w.clients.Go(func() { done <- do(p.ctx, p.jobs) })
 }
@@ -110,19 +110,39 @@ func (w *world) deploy(parallelism, version int) {
 	})
 }
 
-// revive does what a person does who finds the job missing or failed.
+// cancel cancels the job. It runs again when somebody looks after it.
+func (w *world) cancel() {
+	p := w.front.Load()
+	w.wishFor("cancel", func(ctx context.Context, jobs *jobmanager.Manager) error {
+		view, err := jobs.Cancel(ctx, jobName)
+		if err == nil && view.State == jobmanager.Canceled {
+			w.tell(p, view.State)
+		}
+		return err
+	})
+}
+
+// revive does what a person does who finds the job missing, failed or canceled.
 func (w *world) revive() {
 	p := w.front.Load()
+	parallelism, version, again := w.plan.parallelism, 1, false
+	if w.plan.cancels > 0 { // drawn ahead: who is asked answers in an order that is Go's
+		parallelism, version, again = 1+w.random.IntN(4), 1+w.random.IntN(2), w.random.IntN(2) == 0
+	}
 	w.wishFor("look after the job", func(ctx context.Context, jobs *jobmanager.Manager) error {
 		view, err := jobs.Job(ctx, jobName)
 		if err != nil {
 			_, err = jobs.Deploy(ctx, w.job(w.plan.parallelism, 1), jobmanager.DeployOptions{})
 			return err
 		}
-		if view.State != jobmanager.Failed && view.State != jobmanager.Suspended {
+		if view.State != jobmanager.Failed && view.State != jobmanager.Suspended && view.State != jobmanager.Canceled {
 			return nil
 		}
 		if err := p.comes("resume"); err != nil {
+			return err
+		}
+		if view.State == jobmanager.Canceled && again {
+			_, err = jobs.Deploy(ctx, w.job(parallelism, version), jobmanager.DeployOptions{})
 			return err
 		}
 		_, err = jobs.Resume(ctx, jobName)

@@ -17,10 +17,27 @@ const (
 	seq   = 2 // of a source
 )
 
+// Copies is the topic of at-least-once output: of every effect a copy.
+const Copies = "sim-copies"
+
 // proof holds the functions of the e2e proof, in Go: a source fans inputs out to counters, which acknowledge in cycles.
-var proof = runtimetest.Module{
-	{Type: workload.Source, States: []string{"count", "sent", "seq"}, Run: source},
-	{Type: workload.Counter, States: []string{"count", "sent"}, Run: counter},
+// copying does the same, and copies what counters put out.
+var proof, copying = module(workload.Effects), module(workload.Effects, Copies)
+
+// module makes the functions; effects are the egresses to which counters write.
+func module(effects ...string) runtimetest.Module {
+	return runtimetest.Module{
+		{Type: workload.Source, States: []string{"count", "sent", "seq"}, Run: source},
+		{Type: workload.Counter, States: []string{"count", "sent"}, Run: func(c *runtimetest.Call) error { return counter(c, effects) }},
+	}
+}
+
+// module is what the job of the run deploys.
+func (w *world) module() runtimetest.Module {
+	if w.plan.copies {
+		return copying
+	}
+	return proof
 }
 
 func source(c *runtimetest.Call) error {
@@ -59,7 +76,7 @@ func next(c *runtimetest.Call) uint32 {
 	return uint32(n)
 }
 
-func counter(c *runtimetest.Call) error {
+func counter(c *runtimetest.Call, effects []string) error {
 	me, err := workload.ParseKey(c.Key, 'c')
 	if err != nil {
 		return err
@@ -70,7 +87,9 @@ func counter(c *runtimetest.Call) error {
 	}
 	n := c.Int(count) + 1
 	c.SetInt(count, n)
-	c.Put(workload.Effects, c.Key, workload.Output{Message: m, Count: uint32(n)}.Append(nil))
+	for _, egress := range effects {
+		c.Put(egress, c.Key, workload.Output{Message: m, Count: uint32(n)}.Append(nil))
+	}
 	switch {
 	case m.HTTP:
 		c.Reply(strconv.AppendInt(nil, n, 10))

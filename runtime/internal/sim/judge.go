@@ -21,6 +21,7 @@ func (w *world) judge() {
 	if verdict := history.Check(h); !verdict.Good() {
 		w.violate("history", "lost %d, doubled %d, out of order %d, %v: %v", verdict.Lost, verdict.Doubled, verdict.OutOfOrder, &verdict, verdict.Details)
 	}
+	w.judgeCopies()
 }
 
 // history is the run as seen from outside, with the state of its last manifest.
@@ -82,7 +83,7 @@ func (w *world) finalState(h *history.History) error {
 // result sums a run up.
 func (w *world) result(seed uint64) *Result {
 	r := &Result{
-		Seed: seed, Workload: w.options.Workload, Plan: w.plan.String(), Steps: w.scheduler.steps, Trace: w.scheduler.trace.Sum64(), Last: w.last,
+		Seed: seed, Workload: w.options.Workload, Generation: w.options.Generation, Plan: w.plan.String(), Steps: w.scheduler.steps, Trace: w.scheduler.trace.Sum64(), Last: w.last,
 		Epochs: w.epochs, Folds: w.folds, Stale: w.lateFrames,
 	}
 	w.mu.Lock()

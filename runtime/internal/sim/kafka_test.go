@@ -47,18 +47,18 @@ type kafka struct {
 // newKafka makes a cluster with the topics of the workload.
 func newKafka(t testing.TB, seed uint64) *kafka {
 	k := &kafka{t: t, random: rand.New(rand.NewPCG(seed, 0x4b41)), pipes: map[string]chan net.Conn{}, records: map[string][][]sim.Record{}}
-	for _, topic := range []string{workload.Effects, workload.Acks} {
+	for _, topic := range []string{workload.Effects, workload.Acks, sim.Copies} {
 		k.records[topic] = make([][]sim.Record, sim.MaxPartitions)
 	}
 	k.perMille = k.random.IntN(2) * k.random.IntN(30)
 	var err error
 	k.cluster, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(k.listen),
-		kfake.SeedTopics(sim.MaxPartitions, workload.Inputs, workload.Effects, workload.Acks, "dead"))
+		kfake.SeedTopics(sim.MaxPartitions, workload.Inputs, workload.Effects, workload.Acks, sim.Copies, "dead"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	k.writer = k.client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	k.reader = k.client(kgo.ConsumeTopics(workload.Effects, workload.Acks), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+	k.reader = k.client(kgo.ConsumeTopics(workload.Effects, workload.Acks, sim.Copies), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	ctx, stop := context.WithCancel(context.Background())
 	k.stop = stop

@@ -68,6 +68,9 @@ func (l *manifests) written(name string, content []byte) {
 	l.latest = m
 	if m.Epoch {
 		w.epochs++
+		if w.resting && len(w.processes) == 1 { // one that is left behind may take the job back, until there is an election
+			w.violate("rest", "manifest %d commits an epoch, and the job is at rest", m.Number)
+		}
 	}
 	if last != nil && len(m.Bases) > 0 && (len(last.Bases) == 0 || last.Bases[0].Name != m.Bases[0].Name) {
 		w.folds++

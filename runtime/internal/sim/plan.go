@@ -29,6 +29,10 @@ type plan struct {
 	blinks   int // times when nothing can be read
 	full     int // times when nothing can be written
 
+	// Of the second generation.
+	copies  bool // counters write at-least-once output too
+	cancels int  // the job is canceled, and runs again when somebody looks after it
+
 	storageFaults int // refusals and doubts per thousand operations
 	brokerFaults  int
 
@@ -64,10 +68,20 @@ func newPlan(r *rand.Rand) plan {
 	if r.IntN(2) == 0 {
 		p.brokerFaults = r.IntN(150)
 	}
-	for k := range p.weights {
+	for k := range p.weights[:output] {
 		p.weights[k] = 1 << r.IntN(5)
 	}
 	return p
+}
+
+// second draws what the second generation of runs has more than the first. It has numbers of its own, so that a seed's run
+// of the first generation is what it was. Each is rare, since it takes steps from what runs had before.
+func (p *plan) second(r *rand.Rand) {
+	p.copies = r.IntN(2) == 0
+	p.weights[output] = 1 << r.IntN(3) // slow, so that a crash finds some under way
+	if r.IntN(3) == 0 {
+		p.cancels = 1 + r.IntN(3)
+	}
 }
 
 // String tells everything that the seed has drawn ahead of the run.

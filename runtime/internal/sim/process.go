@@ -70,7 +70,7 @@ func (w *world) begin() *process {
 			State: func(from, to functions.KeyGroup) statestore.Backend {
 				return memory.New(memory.Config{From: from, To: to})
 			},
-			Modules: func(context.Context, *functions.Module) (taskmanager.Module, error) { return gated{proof, p}, nil },
+			Modules: func(context.Context, *functions.Module) (taskmanager.Module, error) { return gated{w.module(), p}, nil },
 		}))
 	}
 	resources := resourcemanager.New(network.Join(runtime.ResourceManager), log)

@@ -26,9 +26,12 @@ func Run(seed uint64, options Options) *Result {
 		w.drawn = rand.New(rand.NewPCG(options.Workload, 0x494e))
 		w.plan.inputs, w.plan.sources, w.plan.calls = 1+w.drawn.IntN(maxInputs), 1+w.drawn.IntN(maxSources), 0
 	}
+	if options.Generation != 1 {
+		w.plan.second(rand.New(rand.NewPCG(seed, 0x324e)))
+	}
 	w.scheduler.weights, w.scheduler.behind, w.scheduler.say = w.plan.weights, w.plan.behind, w.say
 	w.byPart = make([][]history.Input, MaxPartitions)
-	w.logs = newLogs(w.plan.partitions, workload.Inputs, workload.Effects, workload.Acks, "dead")
+	w.logs = newLogs(w.plan.partitions, workload.Inputs, workload.Effects, workload.Acks, Copies, "dead")
 	w.logs.published = w.leaves
 	w.disk = &disk{files: map[string]*file{}}
 	w.manifests.world = w
@@ -54,6 +57,10 @@ func (w *world) trouble() {
 		}
 		w.scheduler.settle()
 		w.look()
+		if w.cancels && (!w.owes || w.owing()) && w.idle() {
+			w.cancels = false
+			w.cancel()
+		}
 		switch {
 		case w.random.IntN(careSteps) == 0:
 			if w.idle() {
@@ -79,6 +86,7 @@ func (w *world) look() {
 	}
 	w.scheduler.settle()
 	w.disk.look()
+	w.atRest()
 	if w.blind && w.scheduler.steps > w.faultsTill {
 		w.blind = false
 		for _, p := range w.processes {
@@ -111,7 +119,7 @@ func (w *world) fault(k kind) verdict {
 		if w.scheduler.steps < w.faultsTill && !w.blind {
 			rate = 900
 		}
-	case broker:
+	case broker, output:
 		rate = w.plan.brokerFaults
 	}
 	if rate == 0 || w.random.IntN(1000) >= rate {
@@ -171,6 +179,7 @@ func (w *world) event(left *plan) bool {
 				w.deploy(1+w.random.IntN(4), 1+w.random.IntN(2))
 			}
 		}},
+		{&left.cancels, func() { w.cancels, w.owes = true, w.random.IntN(2) == 0 }},
 	}
 	total := 0
 	for _, c := range choices {
@@ -274,8 +283,8 @@ func (w *world) liveness(what string) {
 	}
 	effects, acks := w.owed()
 	waiting, answered := w.callCounts()
-	w.violate("liveness", "%s do not come to an end: %d of %d effects, %d of %d acknowledgements, %d calls wait", what,
-		w.count(workload.Effects), effects+answered, w.count(workload.Acks), acks, waiting)
+	w.violate("liveness", "%s do not come to an end: %d of %d effects, %d of %d acknowledgements, %d calls wait, copies complete: %v", what,
+		w.count(workload.Effects), effects+answered, w.count(workload.Acks), acks, waiting, w.copied())
 }
 
 // settleDown brings the job to rest behind a final epoch, so that what comes twice has come.
@@ -297,9 +306,13 @@ func (w *world) settleDown() {
 const stopTries = 3
 
 func (w *world) stop(stopped *bool) {
+	p := w.front.Load()
 	w.wishFor("stop", func(ctx context.Context, jobs *jobmanager.Manager) error {
 		view, err := jobs.Stop(ctx, jobName)
 		*stopped = err == nil && view.State == jobmanager.Finished
+		if *stopped {
+			w.tell(p, view.State)
+		}
 		if err == nil && !*stopped {
 			err = fmt.Errorf("job is %s: %s", view.State, view.Error)
 		}

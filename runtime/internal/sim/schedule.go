@@ -33,6 +33,7 @@ const (
 	broker              // a step of a lane's transaction
 	guest               // a guest call
 	client              // a client's or an operator's next try
+	output              // a request with at-least-once output
 	kinds
 )
 

@@ -14,13 +14,14 @@ import (
 )
 
 var (
-	seedFlag     = flag.Uint64("seed", 0, "replay this seed, with every step told")
-	workloadFlag = flag.Uint64("workload", 0, "with seed: the inputs are those of this workload")
-	fromFlag     = flag.Uint64("from", 1, "first seed")
-	seedsFlag    = flag.Uint64("seeds", 200, "how many seeds")
-	inputsFlag   = flag.Uint64("inputs", 5, "how many inputs are each run in several ways")
-	shardFlag    = flag.Uint64("shard", 0, "which part of the seeds is run here")
-	shardsFlag   = flag.Uint64("shards", 1, "in how many parts the seeds are run")
+	seedFlag       = flag.Uint64("seed", 0, "replay this seed, with every step told")
+	generationFlag = flag.Int("generation", 0, "with seed: of this generation; 0 is the latest")
+	workloadFlag   = flag.Uint64("workload", 0, "with seed: the inputs are those of this workload")
+	fromFlag       = flag.Uint64("from", 1, "first seed")
+	seedsFlag      = flag.Uint64("seeds", 200, "how many seeds")
+	inputsFlag     = flag.Uint64("inputs", 5, "how many inputs are each run in several ways")
+	shardFlag      = flag.Uint64("shard", 0, "which part of the seeds is run here")
+	shardsFlag     = flag.Uint64("shards", 1, "in how many parts the seeds are run")
 )
 
 // variantsPerInput is in how many ways each input is run: parallelism, intervals, batches, faults.
@@ -53,6 +54,9 @@ func simulate(t *testing.T, seed uint64, options sim.Options) (result *sim.Resul
 
 // replay is the command that makes the same run again.
 func replay(r *sim.Result) string {
+	if r.Generation != 0 {
+		return fmt.Sprintf("make sim SEED=%d GENERATION=%d", r.Seed, r.Generation)
+	}
 	if r.Workload != 0 {
 		return fmt.Sprintf("make sim SEED=%d WORKLOAD=%d", r.Seed, r.Workload)
 	}
@@ -68,7 +72,7 @@ func TestSeed(t *testing.T) {
 	if *seedFlag == 0 {
 		return // others run the seeds
 	}
-	if r := simulate(t, *seedFlag, sim.Options{Log: t.Output(), Workload: *workloadFlag}); !r.Good() {
+	if r := simulate(t, *seedFlag, sim.Options{Log: t.Output(), Workload: *workloadFlag, Generation: *generationFlag}); !r.Good() {
 		report(t, r)
 	}
 }

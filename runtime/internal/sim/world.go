@@ -15,6 +15,7 @@ import (
 	"github.com/weir-run/weir/router"
 	"github.com/weir-run/weir/runtime/internal/wire"
 	"github.com/weir-run/weir/runtime/taskmanager"
+	"github.com/weir-run/weir/statestore/checkpoint"
 )
 
 const (
@@ -37,6 +38,9 @@ type Options struct {
 	Workload uint64
 	// Broker, when there is one, is where inputs come from and outputs go, instead of the run's own model.
 	Broker Broker
+	// Generation is which runs seeds make: 1 are those of before there was more to draw, 2 and 0 those of today. Seeds that
+	// are kept stay what they were.
+	Generation int
 }
 
 // Broker is a broker that is not the run's own, and outlives processes. Its requests do not wait for the scheduler.
@@ -57,20 +61,21 @@ type Record struct{ Key, Value string }
 
 // Result is what became of a run.
 type Result struct {
-	Seed      uint64
-	Workload  uint64
-	Plan      string
-	Steps     int
-	Trace     uint64 // of every step: equal for two runs that went alike
-	Check     string // that found something; empty when none did
-	Violation string
-	Last      []string // steps before it
-	History   *history.History
-	State     uint64 // hash of the state at the end
-	Output    uint64 // hash of the output per key at the end
-	Epochs    int
-	Folds     int
-	Stale     int // frames of ended attempts that came late
+	Seed       uint64
+	Workload   uint64
+	Generation int
+	Plan       string
+	Steps      int
+	Trace      uint64 // of every step: equal for two runs that went alike
+	Check      string // that found something; empty when none did
+	Violation  string
+	Last       []string // steps before it
+	History    *history.History
+	State      uint64 // hash of the state at the end
+	Output     uint64 // hash of the output per key at the end
+	Epochs     int
+	Folds      int
+	Stale      int // frames of ended attempts that came late
 }
 
 // Good says that nothing was found.
@@ -106,11 +111,17 @@ type world struct {
 	outrun   bool       // it met a record of somebody else
 	deployed map[uint64]int
 
+	cancels bool                 // the job is to be canceled,
+	owes    bool                 // once it owes output
+	looked  *checkpoint.Manifest // the last of which it is known that it has not consumed all
+	resting bool                 // it is told to have come to rest, and nobody has wished otherwise
+
 	mu    sync.Mutex // guards what follows; a leaf
 	calls []*callRecord
 	check string
 	found string
 	last  []string
+	told  ending // what the operator was told last
 }
 
 // violate notes what contradicts the platform's promises; the first counts.
@@ -161,6 +172,11 @@ func (w *world) job(parallelism, version int) *functions.Job {
 	egress := func(topic string) functions.Egress {
 		return functions.Egress{ID: topic, Cluster: cluster, Delivery: functions.ExactlyOnce, Topic: topic, Topics: []string{topic}}
 	}
+	egresses := []functions.Egress{egress(workload.Effects), egress(workload.Acks)}
+	if w.plan.copies {
+		egresses = append(egresses, egress(Copies))
+		egresses[2].Delivery = functions.AtLeastOnce
+	}
 	target, err := functions.ParseTypeName(workload.Source)
 	if err != nil {
 		panic(fmt.Sprintf("sim: %v", err))
@@ -171,9 +187,9 @@ func (w *world) job(parallelism, version int) *functions.Job {
 		Checkpoints: functions.Checkpoints{Retain: 3, Interval: w.plan.interval},
 		Restart:     functions.Restart{Strategy: "fixed-delay", Delay: time.Millisecond},
 		Modules: []functions.Module{{
-			File: digest, Digest: digest, Description: proof.Description(), DeadLetter: "dead", Retry: functions.Retry{Attempts: 1},
+			File: digest, Digest: digest, Description: w.module().Description(), DeadLetter: "dead", Retry: functions.Retry{Attempts: 1},
 		}},
-		Egresses: []functions.Egress{egress(workload.Effects), egress(workload.Acks)},
+		Egresses: egresses,
 		Ingresses: []functions.Ingress{{
 			ID: "in", Cluster: cluster, Topics: []functions.IngressTopic{{Topic: workload.Inputs, Targets: []functions.TypeName{target}}},
 			Invalid: functions.Invalid{NoKey: functions.InvalidDeadLetter, Tombstone: functions.InvalidDeadLetter, Oversize: functions.InvalidDeadLetter, DeadLetter: "dead"},
@@ -239,7 +255,7 @@ func (w *world) callCounts() (unanswered, answered int) {
 func (w *world) complete() bool {
 	waiting, answered := w.callCounts()
 	effects, acks := w.owed()
-	return waiting == 0 && w.count(workload.Effects) >= effects+answered && w.count(workload.Acks) >= acks && w.consumed()
+	return waiting == 0 && w.count(workload.Effects) >= effects+answered && w.count(workload.Acks) >= acks && w.copied() && w.consumed()
 }
 
 // records are the outputs of a topic, by partition.
@@ -262,9 +278,10 @@ func (w *world) count(topic string) int {
 // that can be seen from outside.
 func (w *world) consumed() bool {
 	latest := w.manifests.latest
-	if latest == nil {
+	if latest == nil || latest == w.looked {
 		return false
 	}
+	w.looked = latest
 	n := int64(0)
 	err := w.positions(latest, func(p router.Position) { n += p.Offset })
 	if err == nil && n < int64(len(w.inputs)) {
