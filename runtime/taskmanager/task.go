@@ -203,12 +203,15 @@ func (t *task) tell() {
 	switch {
 	case t.waiting && !t.urgent:
 		t.urgent, t.wanted = true, true
-		t.worker.want(true, t.mailbox.bytes == 0)
+		t.worker.want(true, t.abreast())
 	case t.dirty && !t.wanted:
 		t.wanted = true
 		t.worker.want(false, false)
 	}
 }
+
+// abreast says that nothing else is queued: neither here nor, beyond what the next turn takes, where records come from.
+func (t *task) abreast() bool { return t.mailbox.bytes == 0 && t.stats.lag.Load() <= pollRecords }
 
 // positions are where each partition resumes: what this task has consumed, else where it started. unsettled are the
 // ingresses of which some partition's start is not known yet.
