@@ -61,6 +61,7 @@ func (b *bench) write(kafkaVersion string) error {
 	if b.large {
 		resultsFile, documentFile = largeResultsFile, largeDocumentFile
 	}
+	document := b.document(kafkaVersion) // ahead of any change to a file, which would make the version a dirty one
 	text, err := json.MarshalIndent(b.results, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write results: %w", err)
@@ -71,7 +72,7 @@ func (b *bench) write(kafkaVersion string) error {
 	if err := os.WriteFile(resultsFile, append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("write results: %w", err)
 	}
-	if err := os.WriteFile(documentFile, []byte(b.document(kafkaVersion)), 0o644); err != nil {
+	if err := os.WriteFile(documentFile, []byte(document), 0o644); err != nil {
 		return fmt.Errorf("write %s: %w", documentFile, err)
 	}
 	return nil
